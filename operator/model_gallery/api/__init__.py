@@ -1,0 +1,1 @@
+"""Vocabulary: the API types, conditions and reasons, labels. The CRDs are generated from here."""

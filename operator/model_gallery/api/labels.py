@@ -1,0 +1,57 @@
+"""Names that stand on Kubernetes objects: group, labels, annotations, finalizer, field managers.
+
+Everything that writes or selects objects takes its strings from here, so that a rename is one line.
+"""
+
+__all__ = [
+    "ANNOTATION_RECONCILE_AT",
+    "API_VERSION",
+    "CATEGORY",
+    "FIELD_MANAGER",
+    "FINALIZER",
+    "GALLERY",
+    "GROUP",
+    "LABEL_COMPONENT",
+    "LABEL_GALLERY",
+    "LABEL_MANAGED_BY",
+    "LABEL_MODEL",
+    "LABEL_MODEL_UID",
+    "LABEL_NAME",
+    "LABEL_OPERATION",
+    "LABEL_PART_OF",
+    "MANAGED_BY",
+    "MODEL",
+    "PART_OF",
+    "STATUS_FIELD_MANAGER",
+    "VERSION",
+    "WORKER_COMPONENT",
+    "WORKER_SELECTOR",
+]
+
+GROUP = "modelgallery.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+CATEGORY = "modelgallery"
+
+MODEL = "Model"
+GALLERY = "Gallery"
+
+FINALIZER = f"{GROUP}/cleanup"
+FIELD_MANAGER = "model-gallery-operator"
+STATUS_FIELD_MANAGER = "model-gallery-operator-status"
+
+ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-requested-at"
+
+LABEL_NAME = "app.kubernetes.io/name"
+LABEL_COMPONENT = "app.kubernetes.io/component"
+LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
+LABEL_PART_OF = "app.kubernetes.io/part-of"
+LABEL_MODEL = f"{GROUP}/model"
+LABEL_MODEL_UID = f"{GROUP}/model-uid"
+LABEL_GALLERY = f"{GROUP}/gallery"
+LABEL_OPERATION = f"{GROUP}/operation"
+
+MANAGED_BY = "model-gallery-operator"
+PART_OF = "model-gallery"
+WORKER_COMPONENT = "worker"
+WORKER_SELECTOR = f"{LABEL_MANAGED_BY}={MANAGED_BY},{LABEL_COMPONENT}={WORKER_COMPONENT}"

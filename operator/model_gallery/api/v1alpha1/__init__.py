@@ -1,0 +1,1 @@
+"""The types of API version v1alpha1."""

@@ -1,0 +1,261 @@
+"""Model: one AI model whose files a Gallery's volume shall hold."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import ConfigDict, Field
+
+from model_gallery.api.v1alpha1.common import (
+    ApiType,
+    Condition,
+    FreeForm,
+    ObjectName,
+    Time,
+    Url,
+    exactly_one,
+    rules,
+)
+
+__all__ = [
+    "DeletionPolicy",
+    "EntrySource",
+    "FileSource",
+    "FileStatus",
+    "LastFailure",
+    "ModelSource",
+    "ModelSpec",
+    "ModelStatus",
+    "Progress",
+    "Resolved",
+    "StoragePlace",
+]
+
+MAX_FILES = 256
+MAX_STATUS_FILES = 16
+
+ServedName = Annotated[
+    str,
+    Field(
+        max_length=128,
+        json_schema_extra=rules(
+            (
+                "self == '' || self.matches('^[^/\\\\\\\\\\\\s][^/\\\\\\\\]*$') && !self.startsWith('.')",
+                "must not contain slashes, nor begin with a dot or a space",
+            ),
+        ),
+    ),
+]
+
+
+class DeletionPolicy(StrEnum):
+    """What becomes of the published files when the Model is deleted."""
+
+    DELETE = "Delete"
+    RETAIN = "Retain"
+
+
+class EntrySource(ApiType):
+    """An entry of the Gallery's index."""
+
+    name: str = Field(
+        min_length=1, max_length=256, description="Name of the entry, exactly as the index has it."
+    )
+    overrides: FreeForm = Field(
+        default_factory=dict,
+        description="Merged over the entry's own overrides; maps merge deeply, this side wins.",
+    )
+
+
+class FileSource(ApiType):
+    """One file by URI."""
+
+    path: str = Field(
+        min_length=1,
+        max_length=1024,
+        description="Where the file is published, relative to the volume's root.",
+        json_schema_extra=rules(
+            (
+                (
+                    "!self.startsWith('/') && !self.contains('..') && !self.contains('\\\\')"
+                    " && !self.startsWith('.modelgallery')"
+                ),
+                "must be relative, without `..`, backslashes or the folder .modelgallery",
+            ),
+        ),
+    )
+    uri: Url = Field(
+        description="http(s) URL, or huggingface://owner/repo/path[@rev], github:org/repo/path."
+    )
+    sha256: str | None = Field(
+        default=None,
+        max_length=64,
+        pattern=r"^[0-9a-f]{64}$",
+        description="Expected sha256, 64 lower-case hex digits.",
+    )
+
+
+class ModelSource(ApiType):
+    """Where the model comes from."""
+
+    model_config = ConfigDict(json_schema_extra=exactly_one("entry", "uri", "files"))
+
+    entry: EntrySource | None = Field(default=None, description="An entry of the Gallery's index.")
+    uri: Url | None = Field(
+        default=None, description="A single file, published under its own name."
+    )
+    files: tuple[FileSource, ...] | None = Field(
+        default=None,
+        min_length=1,
+        max_length=MAX_FILES,
+        description="Several files, each with its path.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["path"],
+        },
+    )
+
+
+class ModelSpec(ApiType):
+    """The wish."""
+
+    gallery_name: ObjectName = Field(
+        description="The Gallery in the same namespace whose volume and index are used.",
+        json_schema_extra=rules(("self == oldSelf", "must not change; create another Model")),
+    )
+    served_name: ServedName = Field(
+        default="",
+        description=(
+            "The name that backends know. Empty: the entry's name, else metadata.name."
+            " Unique within a Gallery; the older Model wins."
+        ),
+    )
+    source: ModelSource = Field(description="Where the model comes from.")
+    config: FreeForm = Field(
+        default_factory=dict,
+        description="Backend configuration, merged over the entry's; written as <servedName>.yaml.",
+    )
+    deletion_policy: DeletionPolicy = Field(
+        default=DeletionPolicy.DELETE,
+        description="Delete removes the published files with the Model; Retain leaves them.",
+    )
+    suspend: bool = Field(
+        default=False,
+        description="Stops a running transfer and starts nothing until false. Files stay.",
+    )
+
+
+class Resolved(ApiType):
+    """What the source was found to be."""
+
+    revision: str = Field(
+        default="", max_length=128, description="Digest of the index that the entry was taken from."
+    )
+    digest: str = Field(
+        default="", max_length=128, description="sha256 over path and sha256 of all fetched files."
+    )
+    plan_digest: str = Field(
+        default="", max_length=64, description="Digest of the plan that is published."
+    )
+    resolved_time: Time | None = Field(default=None, description="When it was published.")
+
+
+class FileStatus(ApiType):
+    """One published file."""
+
+    path: str = Field(max_length=1024, description="Path relative to the volume's root.")
+    size_bytes: int = Field(ge=0, le=2**53, description="Length in bytes.")
+    sha256: str = Field(max_length=64, description="sha256 of the bytes.")
+
+
+class Progress(ApiType):
+    """A transfer under way."""
+
+    completed_bytes: int = Field(ge=0, le=2**53, description="Bytes on the volume so far.")
+    total_bytes: int | None = Field(
+        default=None, ge=0, le=2**53, description="Bytes in all; absent while unknown."
+    )
+    percent: int | None = Field(
+        default=None, ge=0, le=100, description="Whole percent; absent while the total is unknown."
+    )
+    bytes_per_second: int | None = Field(
+        default=None, ge=0, le=2**53, description="Rate of the last seconds; absent while unknown."
+    )
+    eta_seconds: int | None = Field(
+        default=None, ge=0, le=2**53, description="Time left at that rate; absent while unknown."
+    )
+    file: str = Field(default="", max_length=1024, description="A file in transfer.")
+    updated_time: Time = Field(description="When these figures were taken.")
+
+
+class StoragePlace(ApiType):
+    """Where the files of this Model lie; remembered so that removal needs no Gallery."""
+
+    claim_name: str = Field(max_length=253, description="The PersistentVolumeClaim.")
+    sub_path: str = Field(default="", max_length=1024, description="Folder on the claim.")
+
+
+class LastFailure(ApiType):
+    """The last failed attempt for a plan."""
+
+    plan_digest: str = Field(max_length=64, description="The plan that failed.")
+    reason: str = Field(max_length=64, description="Why, a reason of the stable list.")
+    message: str = Field(max_length=1024, description="A sentence for people.")
+    failed_time: Time = Field(description="When it failed.")
+
+
+class ModelStatus(ApiType):
+    """What the operator observed."""
+
+    observed_generation: int = Field(
+        default=-1, ge=-1, le=2**53, description="The generation that this status speaks of."
+    )
+    conditions: tuple[Condition, ...] = Field(
+        default=(),
+        max_length=16,
+        description="Ready, Resolved, Verified, StorageReady; Reconciling or Stalled while True.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["type"],
+        },
+    )
+    served_name: str = Field(default="", max_length=256, description="The name that backends know.")
+    size_text: str = Field(
+        default="", max_length=32, description="The size for people, as kubectl get shows it."
+    )
+    resolved: Resolved | None = Field(
+        default=None, description="What is published: index revision, digest, plan, time."
+    )
+    storage: StoragePlace | None = Field(default=None, description="Where the files lie.")
+    size_bytes: int | None = Field(
+        default=None, ge=0, le=2**53, description="Bytes of all published files."
+    )
+    files: tuple[FileStatus, ...] = Field(
+        default=(),
+        max_length=MAX_STATUS_FILES,
+        description="The first published files, by path.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["path"],
+        },
+    )
+    files_total: int | None = Field(
+        default=None, ge=0, le=2**53, description="How many files are published."
+    )
+    progress: Progress | None = Field(default=None, description="A transfer under way.")
+    attempts: int = Field(
+        default=0, ge=0, le=1000000, description="Failed attempts in a row for the present plan."
+    )
+    next_retry_time: Time | None = Field(default=None, description="When the next attempt is due.")
+    last_failure: LastFailure | None = Field(
+        default=None, description="The last failed attempt; gone after a success."
+    )
+    installed_time: Time | None = Field(
+        default=None, description="When the present files were published."
+    )
+    last_handled_reconcile_at: str = Field(
+        default="",
+        max_length=128,
+        description="The value of modelgallery.dev/reconcile-requested-at that was handled.",
+    )

@@ -1,0 +1,1 @@
+"""Vocabulary: values about files. Digests, references to sources, safe paths."""

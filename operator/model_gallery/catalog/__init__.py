@@ -1,0 +1,1 @@
+"""Core: what could be installed. Index text in, entries, problems and install requests out."""

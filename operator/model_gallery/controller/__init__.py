@@ -1,0 +1,1 @@
+"""Program: the operator process."""

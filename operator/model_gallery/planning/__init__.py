@@ -1,0 +1,1 @@
+"""Core: what the volume should look like. Wanted files and a snapshot in, a plan out."""

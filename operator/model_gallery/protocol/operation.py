@@ -1,0 +1,129 @@
+"""What a worker is told: one operation, as JSON in an environment variable or a mounted file."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.alias_generators import to_camel
+
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import StalledError
+
+__all__ = [
+    "ENV_OPERATION",
+    "ENV_OPERATION_FILE",
+    "MAX_ENV_BYTES",
+    "Document",
+    "InstallOperation",
+    "NetworkPolicy",
+    "Operation",
+    "Owner",
+    "RemoveOperation",
+    "WantedFile",
+    "parse",
+]
+
+ENV_OPERATION = "MODEL_GALLERY_OPERATION"
+"""Environment variable that holds the operation."""
+ENV_OPERATION_FILE = "MODEL_GALLERY_OPERATION_FILE"
+"""Environment variable that names the mounted file, for an operation too large for a variable."""
+MAX_ENV_BYTES = 64 * 1024
+"""Above this many bytes the operation travels in a ConfigMap; execve limits one string to 128 KiB."""
+
+
+class _Message(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
+    )
+
+
+class Owner(_Message):
+    """The Model for which the worker works."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+class WantedFile(_Message):
+    """One file to fetch.
+
+    Attributes:
+        path: where to publish it, relative to the volume's root.
+        url: http(s) URL, after rewrites.
+        sha256: 64 lower-case hex digits, or None where the source promises none.
+    """
+
+    path: str
+    url: str
+    sha256: str | None = None
+
+
+class Document(_Message):
+    """One small text file that the operator itself composed; published after the fetched files."""
+
+    path: str
+    content: str
+
+
+class NetworkPolicy(_Message):
+    """Which addresses the worker may connect to. Public ones always; of the others only these.
+
+    Attributes:
+        allowed_networks: CIDR blocks of private addresses that the administrator allows.
+        allow_plain_http: whether http:// may be used at all.
+    """
+
+    allowed_networks: tuple[str, ...] = ()
+    allow_plain_http: bool = True
+
+
+class InstallOperation(_Message):
+    """Fetch, verify and publish.
+
+    Attributes:
+        plan_digest: digest of the wish (files and documents); the receipt records it.
+        documents: published last, in this order.
+    """
+
+    kind: Literal["install"] = "install"
+    owner: Owner
+    plan_digest: str
+    files: tuple[WantedFile, ...] = ()
+    documents: tuple[Document, ...] = ()
+    network: NetworkPolicy = NetworkPolicy()
+
+
+class RemoveOperation(_Message):
+    """Remove what the receipt of this Model names, and its staging.
+
+    Attributes:
+        retain_files: leave the published files, remove only our own records and staging.
+    """
+
+    kind: Literal["remove"] = "remove"
+    owner: Owner
+    retain_files: bool = False
+
+
+Operation = Annotated[InstallOperation | RemoveOperation, Field(discriminator="kind")]
+
+_ADAPTER: TypeAdapter[InstallOperation | RemoveOperation] = TypeAdapter(Operation)
+
+
+def parse(text: str | bytes) -> InstallOperation | RemoveOperation:
+    """Returns the operation that the JSON text describes.
+
+    Raises:
+        StalledError: InvalidSpec, where it is none.
+    """
+    try:
+        return _ADAPTER.validate_json(text)
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise StalledError(
+            Reason.INVALID_SPEC,
+            f"the operation is invalid at {where or 'its root'}: {first['msg']}",
+        ) from error

@@ -1,0 +1,1 @@
+"""Core: what the cluster should look like. Observed values in, decisions and conditions out."""

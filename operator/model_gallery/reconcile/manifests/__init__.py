@@ -1,0 +1,1 @@
+"""Children as plain dicts: Jobs, ConfigMaps, claims."""

@@ -1,0 +1,1 @@
+"""Edge: a small controller-runtime that knows no kind of ours."""

@@ -1,0 +1,1 @@
+"""Edge: one module per kind of source; a reference in, revision and files out."""

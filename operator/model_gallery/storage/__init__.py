@@ -1,0 +1,1 @@
+"""Edge: the volume. Layout, the only file writer, staging, receipts, publishing."""

@@ -1,0 +1,1 @@
+"""Edge: metrics, logs, health, the HTTP server."""

@@ -1,0 +1,1 @@
+"""Program: one operation in a Job pod."""
