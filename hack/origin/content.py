@@ -1,0 +1,93 @@
+"""What the origin serves for a path, computed and never stored.
+
+    /gen/<size>/<seed>/<name>    size bytes that follow from the seed; size may end in Ki, Mi or Gi
+    /small/<anything>            a few KiB that follow from the path
+    /<anything else>             a file of the served folder, or one that was uploaded
+
+A test imports this module to know the digest of what the origin will send; the server imports it to
+send it. Standard library only: it runs in a pod from a ConfigMap.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+
+BLOCK = 1 << 20
+_UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+_GENERATED = re.compile(r"/gen/(\d+)(|Ki|Mi|Gi)/(\w+)/[^/]+")
+
+
+@dataclass(frozen=True, slots=True)
+class Generated:
+    """Bytes that follow from a seed: one random block, each repetition marked with its number."""
+
+    size: int
+    seed: str
+
+    @property
+    def etag(self) -> str:
+        return f'"gen-{self.size}-{self.seed}"'
+
+    def read(self, start: int, length: int) -> bytes:
+        """Returns at most `length` bytes from `start`, ending at a block's end at the latest."""
+        index, offset = divmod(start, BLOCK)
+        end = min(BLOCK, offset + length, self.size - index * BLOCK)
+        return self._block(index)[offset:end]
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for start in range(0, self.size, BLOCK):
+            digest.update(self.read(start, BLOCK))
+        return digest.hexdigest()
+
+    def _block(self, index: int) -> bytes:
+        return index.to_bytes(8, "little") + _base_block(self.seed)[8:]
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """Bytes that are held in memory."""
+
+    data: bytes
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    @property
+    def etag(self) -> str:
+        return f'"{hashlib.sha256(self.data).hexdigest()[:32]}"'
+
+    def read(self, start: int, length: int) -> bytes:
+        return self.data[start : start + min(length, BLOCK)]
+
+    def sha256(self) -> str:
+        return hashlib.sha256(self.data).hexdigest()
+
+
+def for_path(path: str) -> Generated | Stored | None:
+    """Returns what follows from the path alone, or None where nothing does."""
+    match = _GENERATED.fullmatch(path)
+    if match:
+        number, unit, seed = match.groups()
+        return Generated(int(number) * _UNITS[unit], seed)
+    if path.startswith("/small/"):
+        return Stored(_small(path))
+    return None
+
+
+def _small(path: str) -> bytes:
+    """Between 4 and 8 KiB; a GGUF name gets a GGUF's first bytes, so that format checks pass."""
+    seed = hashlib.sha256(path.encode()).digest()
+    head = b"GGUF\x03\0\0\0" if path.endswith(".gguf") else b""
+    size = 4096 + int.from_bytes(seed[:2], "big") % 4096
+    return head + random.Random(seed).randbytes(size)  # noqa: S311 - content, no secret
+
+
+@lru_cache(maxsize=8)
+def _base_block(seed: str) -> bytes:
+    return random.Random(seed).randbytes(BLOCK)  # noqa: S311 - content, no secret
