@@ -1,0 +1,8 @@
+//go:build tools
+
+// Package tools names the commands that localkube builds from this module.
+package tools
+
+import (
+	_ "github.com/rancher/local-path-provisioner"
+)
