@@ -4,6 +4,9 @@ Everything that writes or selects objects takes its strings from here, so that a
 """
 
 __all__ = [
+    "ANNOTATION_GALLERY",
+    "ANNOTATION_MODEL",
+    "ANNOTATION_PLAN_DIGEST",
     "ANNOTATION_RECONCILE_AT",
     "API_VERSION",
     "CATEGORY",
@@ -12,9 +15,7 @@ __all__ = [
     "GALLERY",
     "GROUP",
     "LABEL_COMPONENT",
-    "LABEL_GALLERY",
     "LABEL_MANAGED_BY",
-    "LABEL_MODEL",
     "LABEL_MODEL_UID",
     "LABEL_NAME",
     "LABEL_OPERATION",
@@ -41,14 +42,16 @@ FIELD_MANAGER = "model-gallery-operator"
 STATUS_FIELD_MANAGER = "model-gallery-operator-status"
 
 ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-requested-at"
+ANNOTATION_MODEL = f"{GROUP}/model"
+"""The Model's name on its workers; an annotation, since names may be longer than a label's 63."""
+ANNOTATION_GALLERY = f"{GROUP}/gallery"
+ANNOTATION_PLAN_DIGEST = f"{GROUP}/plan-digest"
 
 LABEL_NAME = "app.kubernetes.io/name"
 LABEL_COMPONENT = "app.kubernetes.io/component"
 LABEL_MANAGED_BY = "app.kubernetes.io/managed-by"
 LABEL_PART_OF = "app.kubernetes.io/part-of"
-LABEL_MODEL = f"{GROUP}/model"
 LABEL_MODEL_UID = f"{GROUP}/model-uid"
-LABEL_GALLERY = f"{GROUP}/gallery"
 LABEL_OPERATION = f"{GROUP}/operation"
 
 MANAGED_BY = "model-gallery-operator"

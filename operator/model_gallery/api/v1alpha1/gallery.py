@@ -111,7 +111,9 @@ class Storage(ApiType):
     model_config = ConfigDict(json_schema_extra=exactly_one("claimName", "claimTemplate"))
 
     claim_name: ObjectName | None = Field(
-        default=None, description="An existing PersistentVolumeClaim in the same namespace."
+        default=None,
+        description="An existing PersistentVolumeClaim in the same namespace.",
+        json_schema_extra=rules(("self == oldSelf", "must not change; create another Gallery")),
     )
     claim_template: ClaimTemplate | None = Field(
         default=None, description="A claim that the operator creates."
@@ -153,7 +155,15 @@ class GallerySpec(ApiType):
     """The wish."""
 
     index: IndexSource = Field(description="Where the index of models comes from.")
-    storage: Storage = Field(description="The volume that holds the models.")
+    storage: Storage = Field(
+        description="The volume that holds the models.",
+        json_schema_extra=rules(
+            (
+                "has(self.claimName) == has(oldSelf.claimName)",
+                "must not change between claimName and claimTemplate; create another Gallery",
+            ),
+        ),
+    )
     rewrites: tuple[Rewrite, ...] = Field(
         default=(),
         max_length=32,

@@ -193,6 +193,9 @@ class StoragePlace(ApiType):
     """Where the files of this Model lie; remembered so that removal needs no Gallery."""
 
     claim_name: str = Field(max_length=253, description="The PersistentVolumeClaim.")
+    claim_uid: str = Field(
+        default="", max_length=64, description="Its uid: a claim made anew is another volume."
+    )
     sub_path: str = Field(default="", max_length=1024, description="Folder on the claim.")
 
 
@@ -253,6 +256,10 @@ class ModelStatus(ApiType):
     )
     installed_time: Time | None = Field(
         default=None, description="When the present files were published."
+    )
+    verified_time: Time | None = Field(
+        default=None,
+        description="When all fetched bytes last met promised digests; absent without promises.",
     )
     last_handled_reconcile_at: str = Field(
         default="",
