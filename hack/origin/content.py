@@ -2,6 +2,7 @@
 
     /gen/<size>/<seed>/<name>    size bytes that follow from the seed; size may end in Ki, Mi or Gi
     /small/<anything>            a few KiB that follow from the path
+    /hf/tiny/llama-<seed>/resolve/<revision>/<name>.gguf    a real model (make_gguf.py)
     /<anything else>             a file of the served folder, or one that was uploaded
 
 A test imports this module to know the digest of what the origin will send; the server imports it to
@@ -16,8 +17,11 @@ import re
 from dataclasses import dataclass
 from functools import lru_cache
 
+from make_gguf import gguf
+
 BLOCK = 1 << 20
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+_MODEL = re.compile(r"/hf/tiny/llama-(\d+)/resolve/[^/]+/[^/]+\.gguf")
 _GENERATED = re.compile(r"/gen/(\d+)(|Ki|Mi|Gi)/(\w+)/[^/]+")
 
 
@@ -75,6 +79,9 @@ def for_path(path: str) -> Generated | Stored | None:
     if match:
         number, unit, seed = match.groups()
         return Generated(int(number) * _UNITS[unit], seed)
+    match = _MODEL.fullmatch(path)
+    if match:
+        return Stored(_model(int(match[1])))
     if path.startswith("/small/"):
         return Stored(_small(path))
     return None
@@ -86,6 +93,11 @@ def _small(path: str) -> bytes:
     head = b"GGUF\x03\0\0\0" if path.endswith(".gguf") else b""
     size = 4096 + int.from_bytes(seed[:2], "big") % 4096
     return head + random.Random(seed).randbytes(size)  # noqa: S311 - content, no secret
+
+
+@lru_cache(maxsize=8)
+def _model(seed: int) -> bytes:
+    return gguf(seed)
 
 
 @lru_cache(maxsize=8)
