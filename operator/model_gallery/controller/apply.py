@@ -1,0 +1,122 @@
+"""From actions to API calls; the one writer of status."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, assert_never
+
+from pydantic import BaseModel
+
+from model_gallery.api import labels
+from model_gallery.controller import kinds
+from model_gallery.reconcile import actions
+from model_gallery.reconcile.manifests import configmap
+from model_gallery.runtime.cache import Cache
+from model_gallery.runtime.client import ApiClient, Refused
+from model_gallery.runtime.resources import CLAIMS, CONFIG_MAPS, JOBS, Resource
+
+__all__ = ["Applier", "status_body"]
+
+Body = dict[str, Any]
+
+_NOT_FOUND, _CONFLICT = 404, 409
+
+
+def status_body(status: BaseModel) -> Body:
+    """Returns the status as the API shall hold it: set fields only."""
+    body = status.model_dump(by_alias=True, exclude_none=True, exclude_defaults=True, mode="json")
+    return {"observedGeneration": -1, **body}
+
+
+@dataclass(frozen=True, slots=True)
+class Applier:
+    """Carries actions out and keeps the cache at the height of its own writes."""
+
+    client: ApiClient
+    cache: Cache
+
+    async def carry_out(self, resource: Resource, body: Body, action: actions.Action) -> None:
+        """Carries out one action for an object of ours.
+
+        Args:
+            resource: the object's resource.
+            body: the object as the cache has it.
+
+        Raises:
+            TransientError: the API server could not be reached or refused the write.
+        """
+        match action:
+            case actions.AddFinalizer():
+                await self._finalizers(resource, body, [labels.FINALIZER])
+            case actions.RemoveFinalizer():
+                await self._finalizers(resource, body, [])
+            case actions.StartWorker(job=job, operation=operation):
+                await self._start_worker(job, operation)
+            case actions.DeleteJob(name=name, uid=uid):
+                await self._delete_job(body["metadata"]["namespace"], name, uid)
+            case actions.ApplyClaim(claim=claim):
+                applied = await self.client.apply(CLAIMS, claim, manager=labels.FIELD_MANAGER)
+                self.cache.upsert(kinds.CLAIM, applied)
+            case actions.LoadIndex():
+                raise AssertionError("indexes are loaded by controller/gallery")
+            case _:
+                assert_never(action)
+
+    async def write_status(self, resource: Resource, body: Body, status: BaseModel) -> bool:
+        """Writes the status in one server-side apply, unless it stands already.
+
+        Returns:
+            Whether a write was made.
+        """
+        wanted = status_body(status)
+        current = body.get("status")
+        if current is not None and status_body(type(status).model_validate(current)) == wanted:
+            return False
+        applied = await self.client.apply(
+            resource,
+            {**_identity(body), "status": wanted},
+            manager=labels.STATUS_FIELD_MANAGER,
+            subresource="status",
+        )
+        self.cache.upsert(body["kind"], applied)
+        return True
+
+    async def _finalizers(self, resource: Resource, body: Body, finalizers: list[str]) -> None:
+        wish = _identity(body)
+        wish["metadata"]["finalizers"] = finalizers
+        try:
+            applied = await self.client.apply(resource, wish, manager=labels.FIELD_MANAGER)
+        except Refused as refusal:
+            # The uid in the body keeps the API server from creating a vanished object anew.
+            if not finalizers and refusal.code in {_NOT_FOUND, _CONFLICT}:
+                return
+            raise
+        self.cache.upsert(body["kind"], applied)
+
+    async def _start_worker(self, job: Body, operation: str | None) -> None:
+        applied = await self.client.apply(JOBS, job, manager=labels.FIELD_MANAGER)
+        self.cache.upsert(kinds.JOB, applied)
+        if operation is not None:
+            metadata = applied["metadata"]
+            carrier = configmap.operation(
+                metadata["name"], metadata["uid"], metadata["namespace"], operation
+            )
+            await self.client.apply(CONFIG_MAPS, carrier, manager=labels.FIELD_MANAGER)
+
+    async def _delete_job(self, namespace: str, name: str, uid: str) -> None:
+        """Deletes in the foreground: the Job stays visible until its pods have ended."""
+        await self.client.delete(JOBS, namespace, name, uid=uid, propagation="Foreground")
+        job = await self.client.get(JOBS, namespace, name)
+        if job is None:
+            self.cache.remove(kinds.JOB, namespace, name)
+        else:
+            self.cache.upsert(kinds.JOB, job)
+
+
+def _identity(body: Body) -> Body:
+    metadata = body["metadata"]
+    return {
+        "apiVersion": body["apiVersion"],
+        "kind": body["kind"],
+        "metadata": {key: metadata[key] for key in ("name", "namespace", "uid")},
+    }

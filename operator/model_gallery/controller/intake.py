@@ -1,0 +1,118 @@
+"""From watch events to cache and keys. Synchronous and quick: nothing is decided here."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from model_gallery.controller import kinds
+from model_gallery.controller.follow import Follower
+from model_gallery.controller.observe import Observer
+from model_gallery.controller.queued import Waiters
+from model_gallery.runtime.cache import Cache
+from model_gallery.runtime.workqueue import Key, WorkQueue
+
+__all__ = ["Intake"]
+
+Body = dict[str, Any]
+
+_WAKE_PER_FREE_PLACE = 2
+"""Two are woken where one place is free, in case the first has been deleted meanwhile."""
+
+
+@dataclass(frozen=True, slots=True)
+class Intake:
+    """Takes what the API server tells."""
+
+    cache: Cache
+    queue: WorkQueue
+    observer: Observer
+    follower: Follower
+    waiters: Waiters
+
+    def take(self, kind: str, body: Body, *, gone: bool) -> None:
+        """Takes the newest state of an object.
+
+        Args:
+            gone: whether the object no longer exists; `body` is then its last state.
+        """
+        metadata = body["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        before = self.cache.get(kind, namespace, name)
+        if gone:
+            if before is None or before["metadata"]["uid"] != metadata["uid"]:
+                return
+            self.cache.remove(kind, namespace, name)
+        elif not self.cache.upsert(kind, body):
+            return
+        after = None if gone else self.cache.get(kind, namespace, name)
+        self._tell(kind, before, after)
+
+    def wake_models(self, namespace: str, gallery: str) -> None:
+        """Has every Model of a Gallery looked at."""
+        for model in self.cache.by_index(kinds.MODEL, "gallery", f"{namespace}/{gallery}"):
+            self.queue.add(Key(kinds.MODEL, namespace, model["metadata"]["name"]))
+
+    def _tell(self, kind: str, before: Body | None, after: Body | None) -> None:
+        body = after or before
+        if body is None:
+            return
+        match kind:
+            case kinds.MODEL:
+                self._model(body, gone=after is None)
+            case kinds.GALLERY:
+                self._gallery(before, after, body)
+            case kinds.CLAIM:
+                self._claim(body)
+            case _:
+                self._worker(kind, body, gone=after is None)
+
+    def _model(self, body: Body, *, gone: bool) -> None:
+        metadata = body["metadata"]
+        key = Key(kinds.MODEL, metadata["namespace"], metadata["name"])
+        self.queue.add(key)
+        if gone:
+            self.observer.forget(metadata["uid"])
+            self.waiters.forget(key)
+        if gone or "deletionTimestamp" in metadata:
+            self._wake_rivals(body)
+
+    def _wake_rivals(self, body: Body) -> None:
+        metadata = body["metadata"]
+        gallery = (body.get("spec") or {}).get("galleryName", "")
+        name = f"{metadata['namespace']}/{gallery}/{kinds.install_name(body)}"
+        for rival in self.cache.by_index(kinds.MODEL, "name", name):
+            self.queue.add(Key(kinds.MODEL, metadata["namespace"], rival["metadata"]["name"]))
+
+    def _gallery(self, before: Body | None, after: Body | None, body: Body) -> None:
+        metadata = body["metadata"]
+        self.queue.add(Key(kinds.GALLERY, metadata["namespace"], metadata["name"]))
+        if before is None or after is None or _wish(before) != _wish(after):
+            self.wake_models(metadata["namespace"], metadata["name"])
+
+    def _claim(self, body: Body) -> None:
+        metadata = body["metadata"]
+        place = f"{metadata['namespace']}/{metadata['name']}"
+        for gallery in self.cache.by_index(kinds.GALLERY, "claim", place):
+            name = gallery["metadata"]["name"]
+            self.queue.add(Key(kinds.GALLERY, metadata["namespace"], name))
+            self.wake_models(metadata["namespace"], name)
+
+    def _worker(self, kind: str, body: Body, *, gone: bool) -> None:
+        metadata = body["metadata"]
+        namespace, model = metadata["namespace"], kinds.worker_model(body)
+        if model:
+            self.queue.add(Key(kinds.MODEL, namespace, model))
+        if kind == kinds.POD:
+            if not gone:
+                self.follower.consider(body)
+            return
+        if gone or body["ended"]:
+            gallery = kinds.worker_gallery(body)
+            for key in self.waiters.next(namespace, gallery, _WAKE_PER_FREE_PLACE):
+                self.queue.add(key)
+
+
+def _wish(gallery: Body) -> tuple[Any, Any]:
+    metadata = gallery["metadata"]
+    return metadata.get("generation"), metadata.get("deletionTimestamp")

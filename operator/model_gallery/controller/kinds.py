@@ -1,0 +1,186 @@
+"""The kinds that the controller works with: resources, what the cache keeps of them, and its indexes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from model_gallery.api import labels
+from model_gallery.runtime.cache import Cache
+from model_gallery.runtime.resources import Resource
+
+__all__ = [
+    "CLAIM",
+    "GALLERIES",
+    "GALLERY",
+    "JOB",
+    "MODEL",
+    "MODELS",
+    "POD",
+    "install_name",
+    "new_cache",
+    "worker_gallery",
+    "worker_model",
+]
+
+MODELS = Resource(labels.GROUP, labels.VERSION, "models", labels.MODEL)
+GALLERIES = Resource(labels.GROUP, labels.VERSION, "galleries", labels.GALLERY)
+
+MODEL, GALLERY = labels.MODEL, labels.GALLERY
+JOB, POD, CLAIM = "Job", "Pod", "PersistentVolumeClaim"
+
+Body = dict[str, Any]
+
+
+def install_name(model: Body) -> str:
+    """Returns the name under which a Model publishes its configuration, without resolving it."""
+    spec = model.get("spec") or {}
+    entry = (spec.get("source") or {}).get("entry") or {}
+    return str(spec.get("servedName") or entry.get("name") or model["metadata"]["name"])
+
+
+def worker_model(body: Body) -> str:
+    """Returns the name of the Model that a Job or its pod works for; empty for foreign ones."""
+    annotations = body["metadata"].get("annotations") or {}
+    return str(annotations.get(labels.ANNOTATION_MODEL, ""))
+
+
+def worker_gallery(body: Body) -> str:
+    """Returns the name of the Gallery that a Job or its pod works for; empty for foreign ones."""
+    annotations = body["metadata"].get("annotations") or {}
+    return str(annotations.get(labels.ANNOTATION_GALLERY, ""))
+
+
+def new_cache() -> Cache:
+    """Returns an empty cache with the indexes that `observe` reads."""
+    cache = Cache(
+        {
+            MODEL: _slim_own(MODEL),
+            GALLERY: _slim_own(GALLERY),
+            JOB: _slim_job,
+            POD: _slim_pod,
+            CLAIM: _slim_claim,
+        }
+    )
+    cache.add_index(MODEL, "gallery", _namespaced(lambda body: [_gallery_of(body)]))
+    cache.add_index(MODEL, "name", _namespaced(_model_names))
+    cache.add_index(GALLERY, "claim", _namespaced(_claims_of))
+    cache.add_index(JOB, "model-uid", _worker_uid)
+    cache.add_index(JOB, "gallery", _namespaced(lambda body: [worker_gallery(body)]))
+    cache.add_index(POD, "model-uid", _worker_uid)
+    return cache
+
+
+def _namespaced(keys: Callable[[Body], Iterable[str]]) -> Callable[[Body], list[str]]:
+    def with_namespace(body: Body) -> list[str]:
+        return [f"{body['metadata']['namespace']}/{key}" for key in keys(body)]
+
+    return with_namespace
+
+
+def _gallery_of(model: Body) -> str:
+    return str((model.get("spec") or {}).get("galleryName", ""))
+
+
+def _model_names(model: Body) -> set[str]:
+    gallery = _gallery_of(model)
+    served = str((model.get("status") or {}).get("servedName", ""))
+    return {f"{gallery}/{name}" for name in (install_name(model), served) if name}
+
+
+def _claims_of(gallery: Body) -> list[str]:
+    storage = (gallery.get("spec") or {}).get("storage") or {}
+    return [str(storage.get("claimName") or f"{gallery['metadata']['name']}-models")]
+
+
+def _worker_uid(body: Body) -> list[str]:
+    return [str((body["metadata"].get("labels") or {}).get(labels.LABEL_MODEL_UID, ""))]
+
+
+_METADATA = (
+    "name",
+    "namespace",
+    "uid",
+    "resourceVersion",
+    "generation",
+    "creationTimestamp",
+    "deletionTimestamp",
+    "finalizers",
+)
+
+
+def _metadata(body: Body, *annotations: str) -> Body:
+    metadata = body["metadata"]
+    kept = {key: metadata[key] for key in _METADATA if key in metadata}
+    ours = {
+        key: value
+        for key, value in (metadata.get("annotations") or {}).items()
+        if key in annotations
+    }
+    if ours:
+        kept["annotations"] = ours
+    return kept
+
+
+def _slim_own(kind: str) -> Callable[[Body], Body]:
+    def slim(body: Body) -> Body:
+        return {
+            "apiVersion": labels.API_VERSION,
+            "kind": kind,
+            "metadata": _metadata(body, labels.ANNOTATION_RECONCILE_AT),
+            "spec": body.get("spec"),
+            "status": body.get("status"),
+        }
+
+    return slim
+
+
+_WORKER_ANNOTATIONS = (
+    labels.ANNOTATION_MODEL,
+    labels.ANNOTATION_GALLERY,
+    labels.ANNOTATION_PLAN_DIGEST,
+)
+_WORKER_LABELS = (labels.LABEL_MODEL_UID, labels.LABEL_OPERATION)
+
+
+def _worker_metadata(body: Body) -> Body:
+    kept = _metadata(body, *_WORKER_ANNOTATIONS)
+    own = body["metadata"].get("labels") or {}
+    kept["labels"] = {key: own[key] for key in _WORKER_LABELS if key in own}
+    kept["owners"] = [owner["uid"] for owner in body["metadata"].get("ownerReferences") or []]
+    return kept
+
+
+def _slim_job(body: Body) -> Body:
+    status = body.get("status") or {}
+    ended = [
+        {"type": condition["type"], "message": condition.get("message", "")}
+        for condition in status.get("conditions") or []
+        if condition.get("status") == "True" and condition["type"] in {"Complete", "Failed"}
+    ]
+    return {"metadata": _worker_metadata(body), "ended": ended}
+
+
+def _slim_pod(body: Body) -> Body:
+    status = body.get("status") or {}
+    containers = status.get("containerStatuses") or []
+    unscheduled = [
+        condition.get("message", "")
+        for condition in status.get("conditions") or []
+        if condition.get("type") == "PodScheduled" and condition.get("status") == "False"
+    ]
+    return {
+        "metadata": _worker_metadata(body),
+        "phase": status.get("phase", ""),
+        "state": containers[0].get("state") or {} if containers else {},
+        "unscheduled": unscheduled[0] if unscheduled else "",
+    }
+
+
+def _slim_claim(body: Body) -> Body:
+    status = body.get("status") or {}
+    return {
+        "metadata": _metadata(body),
+        "phase": status.get("phase", "Pending"),
+        "capacity": (status.get("capacity") or {}).get("storage", ""),
+    }

@@ -1,0 +1,215 @@
+"""The operator process: builds every part by hand and hands it on; no globals.
+
+Order of start: API client, cache filled by own lists, last good indexes, reconcilers, watches. Order of
+stop: no new keys, those in flight end, watches, log streams, events, servers, client.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from dataclasses import dataclass
+
+import kopf
+
+from model_gallery import __version__
+from model_gallery.api import labels
+from model_gallery.controller import handlers, kinds, settings
+from model_gallery.controller.apply import Applier
+from model_gallery.controller.copies import Copies
+from model_gallery.controller.fetch import Fetcher
+from model_gallery.controller.follow import Follower
+from model_gallery.controller.gallery import GalleryReconciler
+from model_gallery.controller.index import IndexStore
+from model_gallery.controller.intake import Intake
+from model_gallery.controller.model import ModelReconciler
+from model_gallery.controller.observe import Observer
+from model_gallery.controller.queued import Waiters
+from model_gallery.errors import GalleryError
+from model_gallery.protocol.operation import NetworkPolicy
+from model_gallery.runtime import watch
+from model_gallery.runtime.cache import Cache
+from model_gallery.runtime.client import ApiClient
+from model_gallery.runtime.recorder import Recorder
+from model_gallery.runtime.resources import JOBS, PODS
+from model_gallery.runtime.workqueue import Key, WorkQueue
+from model_gallery.telemetry import logs
+from model_gallery.telemetry.metrics import Metrics
+from model_gallery.telemetry.server import Server
+
+__all__ = ["main"]
+
+_LOG = logging.getLogger(__name__)
+_SELECTORS = {JOBS: labels.WORKER_SELECTOR, PODS: labels.WORKER_SELECTOR}
+
+
+@dataclass(frozen=True, slots=True)
+class _Parts:
+    """What the process consists of, built once."""
+
+    client: ApiClient
+    cache: Cache
+    queue: WorkQueue
+    recorder: Recorder
+    follower: Follower
+    indexes: IndexStore
+    observer: Observer
+    intake: Intake
+    metrics: Metrics
+
+
+def main() -> int:
+    """Runs the operator until SIGTERM or SIGINT; returns the exit code."""
+    try:
+        wish = settings.from_environment(os.environ)
+    except GalleryError as error:
+        sys.stderr.write(f"model-gallery operator: {error.message}\n")
+        return 2
+    logs.configure(wish.log_level, json=wish.log_json)
+    return asyncio.run(_run(wish))
+
+
+async def _run(wish: settings.Settings) -> int:
+    _LOG.info("Started", extra={"version": __version__, "namespaces": list(wish.namespaces)})
+    stop, ready = asyncio.Event(), asyncio.Event()
+    _stop_on_signals(stop)
+    parts = _build(wish)
+    server = Server(parts.metrics, ready=ready.is_set)
+    await server.start(wish.host, wish.port)
+    try:
+        await _work(wish, parts, stop, ready)
+    except GalleryError as error:
+        _LOG.error("Ended by an error", extra={"reason": error.reason, "error": error.message})
+        return 1
+    finally:
+        await parts.follower.close()
+        await parts.indexes.close()
+        await parts.recorder.close()
+        await server.close()
+        await parts.client.close()
+    _LOG.info("Ended")
+    return 0
+
+
+def _stop_on_signals(stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+
+
+def _build(wish: settings.Settings) -> _Parts:
+    """Builds the parts; a lambda stands where two parts need each other."""
+    metrics = Metrics(version=__version__)
+    client = ApiClient(on_call=metrics.api_call)
+    cache = kinds.new_cache()
+    policy = NetworkPolicy(
+        allowed_networks=wish.worker.allowed_networks, allow_plain_http=wish.worker.allow_plain_http
+    )
+    queue = WorkQueue(
+        lambda key: _reconcile(reconcilers, key),
+        workers=wish.reconcilers,
+        on_result=metrics.reconciled,
+    )
+    recorder = Recorder(client, wish.name)
+    follower = Follower(client, queue.add)
+    indexes = IndexStore(
+        Fetcher(client, policy),
+        Copies(client),
+        queue.add,
+        lambda namespace, gallery: intake.wake_models(namespace, gallery),  # noqa: PLW0108
+    )
+    observer = Observer(cache, indexes, follower, wish.worker)
+    applier, waiters = Applier(client, cache), Waiters()
+    intake = Intake(cache, queue, observer, follower, waiters)
+    reconcilers = _Reconcilers(
+        ModelReconciler(observer, applier, recorder, waiters),
+        GalleryReconciler(observer, applier, recorder, indexes),
+    )
+    metrics.watch_queue(queue.depth)
+    return _Parts(client, cache, queue, recorder, follower, indexes, observer, intake, metrics)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reconcilers:
+    model: ModelReconciler
+    gallery: GalleryReconciler
+
+
+async def _reconcile(reconcilers: _Reconcilers, key: Key) -> float | None:
+    if key.kind == kinds.MODEL:
+        return await reconcilers.model.reconcile(key)
+    return await reconcilers.gallery.reconcile(key)
+
+
+async def _work(
+    wish: settings.Settings, parts: _Parts, stop: asyncio.Event, ready: asyncio.Event
+) -> None:
+    """Fills the cache, reconciles and watches until told to stop or until the watch ends."""
+    await _fill(parts, wish.namespaces)
+    registry = kopf.OperatorRegistry()
+    sweeper = watch.Sweeper(parts.client, parts.cache, _swept(parts.intake))
+    handlers.register(registry, parts.intake, sweeper.noticed)
+    stop_watching = asyncio.Event()
+    reconciling = asyncio.create_task(parts.queue.run(), name="workqueue")
+    recording = asyncio.create_task(parts.recorder.run(), name="recorder")
+    watching = asyncio.create_task(
+        watch.run(
+            registry,
+            namespaces=wish.namespaces,
+            stop=stop_watching,
+            ready=ready,
+            label_selectors=_SELECTORS,
+        ),
+        name="watch",
+    )
+    stopping = asyncio.create_task(stop.wait(), name="stop")
+    try:
+        done, _ = await asyncio.wait(
+            {watching, stopping, reconciling}, return_when=asyncio.FIRST_COMPLETED
+        )
+        ready.clear()
+        await parts.queue.drain(wish.drain_seconds)
+        for task in done - {stopping}:
+            task.result()
+    finally:
+        stop_watching.set()
+        await sweeper.close()
+        for task in (stopping, reconciling, recording):
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.gather(watching, stopping, reconciling, recording, return_exceptions=True)
+
+
+def _swept(intake: Intake) -> watch.Gone:
+    def gone(kind: str, body: kinds.Body) -> None:
+        intake.take(kind, body, gone=True)
+
+    return gone
+
+
+async def _fill(parts: _Parts, namespaces: tuple[str, ...]) -> None:
+    """Lists all watched kinds before the first decision: what is not known must not be made twice."""
+    for kind, resource in handlers.WATCHED:
+        selector = _SELECTORS.get(resource, "")
+        for namespace in namespaces or (None,):
+            for body in await parts.client.list(resource, namespace, label_selector=selector):
+                parts.cache.upsert(kind, body)
+    for namespace, name in parts.cache.keys(kinds.GALLERY):
+        await _restore(parts, namespace, name)
+    for kind in (kinds.GALLERY, kinds.MODEL):
+        for namespace, name in parts.cache.keys(kind):
+            parts.queue.add(Key(kind, namespace, name))
+    for namespace, name in parts.cache.keys(kinds.POD):
+        body = parts.cache.get(kinds.POD, namespace, name)
+        if body is not None:
+            parts.follower.consider(body)
+
+
+async def _restore(parts: _Parts, namespace: str, name: str) -> None:
+    observed = parts.observer.gallery(Key(kinds.GALLERY, namespace, name))
+    if observed is not None and observed.spec is not None:
+        await parts.indexes.restore(observed.meta, observed.spec)

@@ -1,0 +1,143 @@
+"""Reconciles one Model: observe, decide, apply, summarize, one status write."""
+
+from __future__ import annotations
+
+import logging
+import random
+from dataclasses import dataclass
+from typing import Any
+
+from model_gallery.api import labels
+from model_gallery.api.conditions import ConditionType
+from model_gallery.api.v1alpha1.common import Condition
+from model_gallery.api.v1alpha1.model import ModelStatus
+from model_gallery.controller import clock, kinds, transitions
+from model_gallery.controller.apply import Applier
+from model_gallery.controller.observe import Observer
+from model_gallery.controller.queued import Waiters
+from model_gallery.reconcile import model as decisions
+from model_gallery.reconcile.actions import RemoveFinalizer, StartWorker
+from model_gallery.reconcile.observed import ObservedModel
+from model_gallery.reconcile.outcome import Act, Done, Stall, Wait
+from model_gallery.runtime.client import Refused
+from model_gallery.runtime.recorder import Recorder
+from model_gallery.runtime.workqueue import Key
+
+__all__ = ["ModelReconciler"]
+
+_LOG = logging.getLogger(__name__)
+_MAX_PASSES = 5
+"""A Model needs at most three: finalizer, worker, and the look at the result."""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReconciler:
+    """Brings Models to what their specs say."""
+
+    observer: Observer
+    applier: Applier
+    recorder: Recorder
+    waiters: Waiters
+
+    async def reconcile(self, key: Key) -> float | None:
+        """Reconciles the Model of the key.
+
+        Returns:
+            Seconds after which to look again without an event; None: events suffice.
+
+        Raises:
+            TransientError: the API server could not be reached or refused a write.
+        """
+        for _ in range(_MAX_PASSES):
+            observed = self.observer.model(key)
+            if observed is None:
+                return None
+            decision = decisions.decide(observed, clock.now(), random.random())  # noqa: S311
+            outcome = decision.outcome
+            if not isinstance(outcome, Act):
+                return await self._conclude(key, observed, decision)
+            if await self._act(key, observed, decision, outcome):
+                return None
+        return 1.0
+
+    async def _act(
+        self, key: Key, observed: ObservedModel, decision: decisions.Decision, outcome: Act
+    ) -> bool:
+        """Carries the actions out; returns whether the Model was let go."""
+        starts = any(isinstance(action, StartWorker) for action in outcome.actions)
+        gallery = observed.gallery.name if observed.gallery else ""
+        reserved = self.observer.reserved.setdefault((key.namespace, gallery), set())
+        if starts:
+            # In the same turn of the event loop as the observation: no other Model can come between.
+            reserved.add(observed.meta.uid)
+        try:
+            for action in outcome.actions:
+                body = self._body(key)
+                if body is None:
+                    return True
+                if isinstance(action, RemoveFinalizer) and action.warning:
+                    self._warn(body, action.warning)
+                await self.applier.carry_out(kinds.MODELS, body, action)
+                if isinstance(action, RemoveFinalizer):
+                    return True
+        except Refused as refusal:
+            if not refusal.namespace_terminating:
+                raise
+            self.observer.ending.add(key.namespace)
+            return observed.meta.deleting is None
+        finally:
+            reserved.discard(observed.meta.uid)
+        if starts:
+            await self._write(key, observed, decision)
+        return False
+
+    async def _conclude(
+        self, key: Key, observed: ObservedModel, decision: decisions.Decision
+    ) -> float | None:
+        outcome = decision.outcome
+        self.waiters.note(key, observed, outcome)
+        if observed.meta.deleting is not None and isinstance(outcome, Done):
+            return None
+        await self._write(key, observed, decision)
+        match outcome:
+            case Wait(retry_seconds=seconds):
+                return seconds
+            case Stall(recheck_seconds=seconds) | Done(recheck_seconds=seconds):
+                return seconds
+            case _:
+                return None
+
+    async def _write(self, key: Key, observed: ObservedModel, decision: decisions.Decision) -> None:
+        body = self._body(key)
+        if body is None:
+            return
+        status = decisions.status_after(observed, decision, clock.now())
+        if await self.applier.write_status(kinds.MODELS, body, status):
+            self._announce(body, observed.status, status)
+
+    def _announce(self, body: dict[str, Any], before: ModelStatus, after: ModelStatus) -> None:
+        old = transitions.condition(before.conditions, ConditionType.READY)
+        new = transitions.condition(after.conditions, ConditionType.READY)
+        if new is None or not transitions.is_news(old, new):
+            return
+        stalled = transitions.condition(after.conditions, ConditionType.STALLED) is not None
+        self.recorder.event(body, "Warning" if stalled else "Normal", new.reason, new.message)
+        _LOG.info(new.message or "Reconciled Model", extra=_fields(body, new))
+
+    def _warn(self, body: dict[str, Any], message: str) -> None:
+        self.recorder.event(body, "Warning", "CleanupIncomplete", message)
+
+    def _body(self, key: Key) -> dict[str, Any] | None:
+        return self.observer.cache.get(kinds.MODEL, key.namespace, key.name)
+
+
+def _fields(body: dict[str, Any], condition: Condition) -> dict[str, Any]:
+    metadata = body["metadata"]
+    return {
+        "kind": labels.MODEL,
+        "namespace": metadata["namespace"],
+        "name": metadata["name"],
+        "uid": metadata["uid"],
+        "generation": metadata.get("generation"),
+        "reason": condition.reason,
+    }

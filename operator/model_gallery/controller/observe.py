@@ -1,0 +1,277 @@
+"""From the cache to what a decision may look at. Reads memory only: no call, no await."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from model_gallery.api import labels
+from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus
+from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
+from model_gallery.catalog.entry import InstallRequest
+from model_gallery.controller import kinds
+from model_gallery.controller.follow import Follower
+from model_gallery.controller.index import IndexStore
+from model_gallery.errors import GalleryError
+from model_gallery.protocol import report
+from model_gallery.reconcile import resolution, times
+from model_gallery.reconcile.gallery import claim_name_of
+from model_gallery.reconcile.observed import (
+    ClaimView,
+    GalleryView,
+    Meta,
+    ObservedGallery,
+    ObservedModel,
+    WorkerPhase,
+    WorkerSettings,
+    WorkerView,
+)
+from model_gallery.runtime.cache import Cache
+from model_gallery.runtime.workqueue import Key
+
+__all__ = ["Observer"]
+
+Body = dict[str, Any]
+_Type = TypeVar("_Type", bound=BaseModel)
+
+
+@dataclass(slots=True)
+class Observer:
+    """Puts together what is known of an object.
+
+    Attributes:
+        reserved: uids of Models whose worker is being created at this moment, by Gallery; they
+            count against its limit although their Job is not in the cache yet.
+        ending: namespaces of which the API server said that they are being deleted.
+    """
+
+    cache: Cache
+    indexes: IndexStore
+    follower: Follower
+    settings: WorkerSettings
+    reserved: dict[tuple[str, str], set[str]] = field(default_factory=dict)
+    ending: set[str] = field(default_factory=set)
+    _requests: dict[str, tuple[object, InstallRequest | GalleryError]] = field(default_factory=dict)
+
+    def model(self, key: Key) -> ObservedModel | None:
+        """Returns the Model of the key and its surroundings; None where it is gone."""
+        body = self.cache.get(kinds.MODEL, key.namespace, key.name)
+        if body is None:
+            return None
+        meta = _meta(body)
+        spec, spec_error = _parsed(ModelSpec, body.get("spec"))
+        status, _ = _parsed(ModelStatus, body.get("status") or {})
+        status = status or ModelStatus()
+        gallery = self._gallery(key.namespace, spec.gallery_name) if spec else None
+        claim_name = gallery.claim_name if gallery else ""
+        if meta.deleting is not None and status.storage is not None:
+            claim_name = status.storage.claim_name
+        progress = self.follower.progress(meta.uid)
+        return ObservedModel(
+            meta=meta,
+            spec=spec,
+            status=status,
+            settings=self.settings,
+            spec_error=spec_error,
+            gallery=gallery,
+            request=self._request(meta, spec, gallery),
+            claim=self._claim(key.namespace, claim_name),
+            workers=self._workers(meta.uid),
+            rival=self._rival(body, spec),
+            busy_workers=self._busy(key.namespace, gallery, meta.uid),
+            progress=progress,
+            namespace_ending=key.namespace in self.ending,
+        )
+
+    def gallery(self, key: Key) -> ObservedGallery | None:
+        """Returns the Gallery of the key and its surroundings; None where it is gone."""
+        body = self.cache.get(kinds.GALLERY, key.namespace, key.name)
+        if body is None:
+            return None
+        spec, spec_error = _parsed(GallerySpec, body.get("spec"))
+        status, _ = _parsed(GalleryStatus, body.get("status") or {})
+        meta = _meta(body)
+        claim_name = claim_name_of(key.name, spec) if spec else ""
+        return ObservedGallery(
+            meta=meta,
+            spec=spec,
+            status=status or GalleryStatus(),
+            index=self.indexes.view(meta, spec),
+            spec_error=spec_error,
+            claim=self._claim(key.namespace, claim_name),
+        )
+
+    def forget(self, uid: str) -> None:
+        """Drops what was remembered of a Model that is gone."""
+        self._requests.pop(uid, None)
+
+    def _gallery(self, namespace: str, name: str) -> GalleryView | None:
+        body = self.cache.get(kinds.GALLERY, namespace, name)
+        if body is None or body["metadata"].get("deletionTimestamp"):
+            return None
+        spec, _ = _parsed(GallerySpec, body.get("spec"))
+        if spec is None:
+            return None
+        return GalleryView(
+            name=name,
+            claim_name=claim_name_of(name, spec),
+            spec=spec,
+            index_digest=self.indexes.digest(namespace, name),
+        )
+
+    def _request(
+        self, meta: Meta, spec: ModelSpec | None, gallery: GalleryView | None
+    ) -> InstallRequest | GalleryError | None:
+        """Resolves once for each generation of the Model and each state of the index."""
+        if spec is None or gallery is None:
+            return None
+        catalogue = self.indexes.catalogue(meta.namespace, gallery.name)
+        version = (meta.generation, id(catalogue), gallery.spec.rewrites)
+        known = self._requests.get(meta.uid)
+        if known is not None and known[0] == version:
+            return known[1]
+        found: InstallRequest | GalleryError
+        try:
+            found = resolution.resolve(spec, meta.name, catalogue, gallery.spec.rewrites)
+        except GalleryError as error:
+            found = error
+        self._requests[meta.uid] = (version, found)
+        return found
+
+    def _claim(self, namespace: str, name: str) -> ClaimView | None:
+        body = self.cache.get(kinds.CLAIM, namespace, name) if name else None
+        if body is None:
+            return None
+        metadata = body["metadata"]
+        return ClaimView(
+            name=metadata["name"],
+            uid=metadata["uid"],
+            phase=body["phase"],
+            deleting="deletionTimestamp" in metadata,
+            capacity_bytes=_quantity_bytes(body["capacity"]),
+        )
+
+    def _workers(self, uid: str) -> tuple[WorkerView, ...]:
+        pods = self.cache.by_index(kinds.POD, "model-uid", uid)
+        jobs = self.cache.by_index(kinds.JOB, "model-uid", uid)
+        return tuple(_worker(job, pods) for job in jobs)
+
+    def _rival(self, body: Body, spec: ModelSpec | None) -> str:
+        """Returns the oldest other Model of the Gallery with the same name, if it is older."""
+        if spec is None:
+            return ""
+        namespace = body["metadata"]["namespace"]
+        wanted = f"{namespace}/{spec.gallery_name}/{kinds.install_name(body)}"
+        others = [
+            other
+            for other in self.cache.by_index(kinds.MODEL, "name", wanted)
+            if other["metadata"]["uid"] != body["metadata"]["uid"]
+            and not other["metadata"].get("deletionTimestamp")
+        ]
+        older = [other for other in others if _seniority(other) < _seniority(body)]
+        return str(min(older, key=_seniority)["metadata"]["name"]) if older else ""
+
+    def _busy(self, namespace: str, gallery: GalleryView | None, uid: str) -> int:
+        if gallery is None:
+            return 0
+        jobs = self.cache.by_index(kinds.JOB, "gallery", f"{namespace}/{gallery.name}")
+        running = {
+            job["metadata"]["labels"].get(labels.LABEL_MODEL_UID, "")
+            for job in jobs
+            if not job["ended"]
+            and job["metadata"]["labels"].get(labels.LABEL_OPERATION) == "install"
+        }
+        return len((running | self.reserved.get((namespace, gallery.name), set())) - {uid})
+
+
+def _meta(body: Body) -> Meta:
+    metadata = body["metadata"]
+    deleting = metadata.get("deletionTimestamp")
+    annotations = metadata.get("annotations") or {}
+    return Meta(
+        namespace=metadata["namespace"],
+        name=metadata["name"],
+        uid=metadata["uid"],
+        generation=metadata.get("generation", 0),
+        created=times.from_text(metadata["creationTimestamp"]),
+        deleting=times.from_text(deleting) if deleting else None,
+        has_finalizer=labels.FINALIZER in (metadata.get("finalizers") or ()),
+        reconcile_at=annotations.get(labels.ANNOTATION_RECONCILE_AT, ""),
+    )
+
+
+def _parsed(type_: type[_Type], value: Any) -> tuple[_Type | None, str]:
+    """Returns the typed value, or None and a sentence that names the field at fault."""
+    try:
+        return type_.model_validate(value), ""
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return None, f"the object does not fit the schema at {where or 'its root'}: {first['msg']}"
+
+
+def _seniority(body: Body) -> tuple[str, str]:
+    metadata = body["metadata"]
+    return metadata["creationTimestamp"], metadata["name"]
+
+
+def _worker(job: Body, pods: list[Body]) -> WorkerView:
+    metadata = job["metadata"]
+    ended = {condition["type"]: condition["message"] for condition in job["ended"]}
+    own = [pod for pod in pods if metadata["uid"] in pod["metadata"]["owners"]]
+    own.sort(key=lambda pod: pod["metadata"]["creationTimestamp"])
+    terminated = [pod["state"]["terminated"] for pod in own if "terminated" in pod["state"]]
+    newest: Mapping[str, Any] = terminated[-1] if terminated else {}
+    line = report.parse_line(newest.get("message") or "")
+    return WorkerView(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        operation=metadata["labels"].get(labels.LABEL_OPERATION, ""),
+        plan_digest=(metadata.get("annotations") or {}).get(labels.ANNOTATION_PLAN_DIGEST, ""),
+        phase=_phase(ended),
+        created=times.from_text(metadata["creationTimestamp"]),
+        deleting="deletionTimestamp" in metadata,
+        result=line if isinstance(line, report.ResultLine) else None,
+        exit_code=newest.get("exitCode"),
+        killed_by=newest.get("reason", ""),
+        waiting=_waiting(own[-1]) if own else "",
+        failure=ended.get("Failed", ""),
+    )
+
+
+def _phase(ended: Mapping[str, str]) -> WorkerPhase:
+    if "Complete" in ended:
+        return WorkerPhase.SUCCEEDED
+    return WorkerPhase.FAILED if "Failed" in ended else WorkerPhase.ACTIVE
+
+
+_USUAL_WAITS = frozenset({"ContainerCreating", "PodInitializing"})
+
+
+def _waiting(pod: Body) -> str:
+    if pod["unscheduled"]:
+        return f"Unschedulable: {pod['unscheduled']}"[:512]
+    waiting = pod["state"].get("waiting") or {}
+    reason = waiting.get("reason", "")
+    if not reason or reason in _USUAL_WAITS:
+        return ""
+    return f"{reason}: {waiting.get('message', '')}"[:512]
+
+
+_QUANTITY = re.compile(r"([0-9.]+)([KMGTP]i?|k)?\Z")
+_FACTORS = {
+    "k": 1000,
+    **{f"{unit}i": 1024 ** (power + 1) for power, unit in enumerate("KMGTP")},
+    **{unit: 1000 ** (power + 1) for power, unit in enumerate("KMGTP")},
+}
+
+
+def _quantity_bytes(text: str) -> int | None:
+    match = _QUANTITY.match(text)
+    if match is None:
+        return None
+    return int(float(match[1]) * _FACTORS.get(match[2] or "", 1))

@@ -1,0 +1,195 @@
+"""Worker Jobs as plain dicts.
+
+Every pod passes the `restricted` Pod Security Standard, has no ServiceAccount token, a read-only root
+and the claim as its only place to write beside /tmp.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from model_gallery.api import labels
+from model_gallery.protocol import exitcodes, operation
+from model_gallery.reconcile.observed import Meta, WorkerSettings
+
+__all__ = ["CONTAINER", "WorkerJob", "manifest"]
+
+CONTAINER = "worker"
+_ROOT = "/models"
+_OPERATION_FOLDER = "/etc/model-gallery"
+_POD_RETRIES = 4
+_TTL_SECONDS = 600
+_GRACE_SECONDS = 10
+_REMOVE_DEADLINE_SECONDS = 3600
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerJob:
+    """What distinguishes one worker Job from another.
+
+    Attributes:
+        name: deterministic name of the Job, and of its ConfigMap.
+        operation: install or remove.
+        payload: JSON text of the operation.
+        owned: whether the Job goes with its Model; a removal outlives it.
+    """
+
+    name: str
+    operation: str
+    payload: str
+    plan_digest: str
+    gallery: str
+    claim_name: str
+    sub_path: str
+    owned: bool
+    resources: dict[str, Any]
+    node_selector: dict[str, str]
+
+    @property
+    def in_config_map(self) -> bool:
+        """Whether the operation is too large for an environment variable."""
+        return len(self.payload.encode()) > operation.MAX_ENV_BYTES
+
+
+def manifest(job: WorkerJob, meta: Meta, settings: WorkerSettings) -> dict[str, Any]:
+    """Returns the Job for a Model."""
+    metadata: dict[str, Any] = {
+        "name": job.name,
+        "namespace": meta.namespace,
+        "labels": _labels(job, meta),
+        "annotations": {
+            labels.ANNOTATION_MODEL: meta.name,
+            labels.ANNOTATION_GALLERY: job.gallery,
+            labels.ANNOTATION_PLAN_DIGEST: job.plan_digest,
+        },
+    }
+    if job.owned:
+        metadata["ownerReferences"] = [_owner(meta)]
+    spec: dict[str, Any] = {
+        "backoffLimit": _POD_RETRIES,
+        "completions": 1,
+        "parallelism": 1,
+        # Two pods of one Job must never write at once: the next starts when the last has ended.
+        "podReplacementPolicy": "Failed",
+        "podFailurePolicy": {"rules": _failure_rules()},
+        "ttlSecondsAfterFinished": _TTL_SECONDS,
+        "template": {
+            "metadata": {
+                "labels": _labels(job, meta),
+                "annotations": dict(metadata["annotations"]),
+            },
+            "spec": _pod(job, settings),
+        },
+    }
+    if not job.owned:
+        # A removal whose claim never mounts must not stay Pending for ever.
+        spec["activeDeadlineSeconds"] = _REMOVE_DEADLINE_SECONDS
+    return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _owner(meta: Meta) -> dict[str, Any]:
+    return {
+        "apiVersion": labels.API_VERSION,
+        "kind": labels.MODEL,
+        "name": meta.name,
+        "uid": meta.uid,
+        "controller": True,
+        "blockOwnerDeletion": True,
+    }
+
+
+def _labels(job: WorkerJob, meta: Meta) -> dict[str, str]:
+    return {
+        labels.LABEL_NAME: labels.PART_OF,
+        labels.LABEL_COMPONENT: labels.WORKER_COMPONENT,
+        labels.LABEL_MANAGED_BY: labels.MANAGED_BY,
+        labels.LABEL_PART_OF: labels.PART_OF,
+        labels.LABEL_MODEL_UID: meta.uid,
+        labels.LABEL_OPERATION: job.operation,
+    }
+
+
+def _failure_rules() -> list[dict[str, Any]]:
+    hopeless = [row.code for row in exitcodes.TABLE if row.klass is exitcodes.Class.STALLED]
+    return [
+        {
+            "action": "FailJob",
+            "onExitCodes": {"containerName": CONTAINER, "operator": "In", "values": hopeless},
+        },
+        {
+            "action": "Ignore",
+            "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}],
+        },
+    ]
+
+
+def _pod(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
+    volumes: list[dict[str, Any]] = [
+        {"name": "models", "persistentVolumeClaim": {"claimName": job.claim_name}},
+        {"name": "tmp", "emptyDir": {"sizeLimit": "16Mi"}},
+    ]
+    if job.in_config_map:
+        volumes.append({"name": "operation", "configMap": {"name": job.name}})
+    pod: dict[str, Any] = {
+        "restartPolicy": "Never",
+        "automountServiceAccountToken": False,
+        "enableServiceLinks": False,
+        "terminationGracePeriodSeconds": _GRACE_SECONDS,
+        "securityContext": {
+            "runAsNonRoot": True,
+            "runAsUser": settings.run_as_user,
+            "runAsGroup": settings.run_as_group,
+            "fsGroup": settings.run_as_group,
+            # A recursive chown of a full model volume would be an outage.
+            "fsGroupChangePolicy": "OnRootMismatch",
+            "seccompProfile": {"type": "RuntimeDefault"},
+        },
+        "containers": [_container(job, settings)],
+        "volumes": volumes,
+    }
+    if settings.pull_secrets:
+        pod["imagePullSecrets"] = [{"name": name} for name in settings.pull_secrets]
+    if job.node_selector:
+        pod["nodeSelector"] = job.node_selector
+    return pod
+
+
+def _container(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
+    mount: dict[str, Any] = {"name": "models", "mountPath": _ROOT}
+    if job.sub_path:
+        mount["subPath"] = job.sub_path
+    mounts = [mount, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - an emptyDir of the pod
+    env = [{"name": "MODEL_GALLERY_ROOT", "value": _ROOT}]
+    if job.in_config_map:
+        mounts.append({"name": "operation", "mountPath": _OPERATION_FOLDER, "readOnly": True})
+        path = f"{_OPERATION_FOLDER}/operation.json"
+        env.append({"name": operation.ENV_OPERATION_FILE, "value": path})
+    else:
+        env.append({"name": operation.ENV_OPERATION, "value": _without_expansion(job.payload)})
+    return {
+        "name": CONTAINER,
+        "image": settings.image,
+        "imagePullPolicy": settings.pull_policy,
+        "args": ["worker"],
+        "env": env,
+        "resources": _merged(settings.resources, job.resources),
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        },
+        "volumeMounts": mounts,
+    }
+
+
+def _without_expansion(value: str) -> str:
+    """Returns the value with `$(` escaped, which the kubelet would expand as a variable."""
+    return value.replace("$(", "$$(")
+
+
+def _merged(defaults: dict[str, dict[str, str]], wish: dict[str, Any]) -> dict[str, Any]:
+    merged: dict[str, Any] = {kind: dict(amounts) for kind, amounts in defaults.items()}
+    for kind, amounts in wish.items():
+        merged[kind] = {**merged.get(kind, {}), **amounts} if isinstance(amounts, dict) else amounts
+    return merged

@@ -1,0 +1,220 @@
+"""The Model: ordered steps, of which the first that is not Done decides, and the status they lead to.
+
+`decide` is pure: all it knows stands in ObservedModel, the time and a random number.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from model_gallery.api.conditions import ConditionType, Reason
+from model_gallery.api.v1alpha1.model import ModelStatus, Progress
+from model_gallery.catalog.entry import InstallRequest
+from model_gallery.errors import GalleryError, StalledError
+from model_gallery.reconcile import install, removal, times
+from model_gallery.reconcile.actions import AddFinalizer, DeleteJob
+from model_gallery.reconcile.observed import (
+    ClaimView,
+    GalleryView,
+    ObservedModel,
+    WorkerPhase,
+)
+from model_gallery.reconcile.outcome import Act, Outcome, Pause, Stall, Wait
+from model_gallery.reconcile.summary import Fact, summarize
+
+__all__ = ["PROGRESS_PERIOD", "Decision", "decide", "status_after", "storage_fact"]
+
+PROGRESS_PERIOD = timedelta(seconds=10)
+"""At most one status write per Model and this time for progress alone."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do, and the status without its conditions."""
+
+    outcome: Outcome
+    status: ModelStatus
+
+
+def decide(observed: ObservedModel, now: datetime, jitter: float) -> Decision:
+    """Returns the decision of the first open step.
+
+    Args:
+        jitter: a random number in [0, 1) that spreads retries.
+    """
+    if observed.meta.deleting is not None:
+        return Decision(removal.decide(observed, now), observed.status)
+    opening = _opening(observed)
+    if opening is not None:
+        return Decision(opening, observed.status)
+    gallery = observed.gallery
+    if gallery is None:
+        name = observed.spec.gallery_name if observed.spec else ""
+        message = f"there is no Gallery {name} in the namespace"
+        return Decision(Wait(Reason.GALLERY_NOT_FOUND, message), observed.status)
+    request = observed.request
+    if not isinstance(request, InstallRequest):
+        return Decision(_unresolved(request), observed.status)
+    return _place(observed, gallery, request, now, jitter)
+
+
+def _opening(observed: ObservedModel) -> Outcome | None:
+    if observed.spec is None:
+        return Stall(Reason.INVALID_SPEC, observed.spec_error)
+    if not observed.meta.has_finalizer:
+        return Act((AddFinalizer(),), Reason.PROGRESSING, "Taking the Model into care")
+    return None
+
+
+def _unresolved(error: GalleryError | None) -> Outcome:
+    if error is None:
+        return Wait(Reason.GALLERY_NOT_READY, "the Gallery is not loaded yet")
+    if isinstance(error, StalledError):
+        return Stall(error.reason, error.message)
+    return Wait(error.reason, error.message)
+
+
+def _place(
+    observed: ObservedModel,
+    gallery: GalleryView,
+    request: InstallRequest,
+    now: datetime,
+    jitter: float,
+) -> Decision:
+    named = observed.status.model_copy(update={"served_name": request.served_name})
+    if observed.rival:
+        message = (
+            f"the older Model {observed.rival} of Gallery {gallery.name} has the same served name;"
+            " set another spec.servedName"
+        )
+        return Decision(Stall(Reason.NAME_CONFLICT, message), named)
+    claim = observed.claim
+    plan = install.plan_of(request, gallery, claim) if claim is not None else None
+    paused = _paused(observed, gallery, plan)
+    if paused is not None:
+        return Decision(paused, named)
+    if plan is None or claim is None or _is_going(claim):
+        return Decision(_without_claim(claim, gallery.claim_name), named)
+    outcome, status = install.decide(observed, gallery, plan, now, jitter)
+    return Decision(outcome, status.model_copy(update={"served_name": request.served_name}))
+
+
+def _paused(
+    observed: ObservedModel, gallery: GalleryView, plan: install.Plan | None
+) -> Outcome | None:
+    spec = observed.spec
+    suspended = spec is not None and spec.suspend
+    if not suspended and not gallery.spec.suspend:
+        return None
+    resolved = observed.status.resolved
+    if resolved is not None and plan is not None and resolved.plan_digest == plan.digest:
+        return None
+    running = tuple(
+        DeleteJob(job.name, job.uid)
+        for job in observed.workers
+        if job.phase is WorkerPhase.ACTIVE and not job.deleting
+    )
+    what = "spec.suspend is true" if suspended else f"Gallery {gallery.name} is suspended"
+    if running:
+        return Act(running, Reason.SUSPENDED, f"{what}; stopping the worker")
+    return Pause(Reason.SUSPENDED, f"{what}; what was fetched is kept")
+
+
+def _is_going(claim: ClaimView) -> bool:
+    return claim.deleting or claim.phase == "Lost"
+
+
+def _without_claim(claim: ClaimView | None, name: str) -> Wait:
+    if claim is None:
+        message = f"there is no PersistentVolumeClaim {name} in the namespace"
+        return Wait(Reason.CLAIM_NOT_FOUND, message)
+    return Wait(Reason.CLAIM_LOST, f"claim {name} is being deleted or has lost its volume")
+
+
+def status_after(observed: ObservedModel, decision: Decision, now: datetime) -> ModelStatus:
+    """Returns the whole status that shall stand after a decision."""
+    moment = times.to_text(now)
+    status = decision.status.model_copy(
+        update={
+            "observed_generation": observed.meta.generation,
+            "last_handled_reconcile_at": observed.meta.reconcile_at[:128],
+            "progress": _progress(observed, decision, now),
+        }
+    )
+    conditions = summarize(
+        decision.outcome,
+        (_resolved_fact(observed), _verified_fact(status), storage_fact(observed.claim)),
+        generation=observed.meta.generation,
+        previous=observed.status.conditions,
+        now=moment,
+    )
+    return status.model_copy(update={"conditions": conditions})
+
+
+def _progress(observed: ObservedModel, decision: Decision, now: datetime) -> Progress | None:
+    working = isinstance(decision.outcome, Wait) and decision.outcome.reason in {
+        Reason.PROGRESSING,
+        Reason.PROGRESSING_WITH_RETRY,
+    }
+    if not working or observed.progress is None:
+        return None
+    previous = observed.status.progress
+    if previous and now - times.from_text(previous.updated_time) < PROGRESS_PERIOD:
+        return previous
+    line, seen = observed.progress
+    total, rate = line.total_bytes, line.bytes_per_second
+    eta = None
+    if total is not None and rate:
+        eta = max(0, total - line.completed_bytes) // rate
+    return Progress(
+        completed_bytes=line.completed_bytes,
+        total_bytes=total,
+        percent=min(100, line.completed_bytes * 100 // total) if total else None,
+        bytes_per_second=rate,
+        eta_seconds=eta,
+        file=line.file[:1024],
+        updated_time=times.to_text(seen),
+    )
+
+
+def _resolved_fact(observed: ObservedModel) -> Fact:
+    request = observed.request
+    if isinstance(request, InstallRequest):
+        count = len(request.files)
+        noun = "file" if count == 1 else "files"
+        return Fact(ConditionType.RESOLVED, "True", Reason.SUCCEEDED, f"{count} {noun} to fetch")
+    if isinstance(request, StalledError):
+        return Fact(ConditionType.RESOLVED, "False", request.reason, request.message)
+    if request is not None:
+        return Fact(ConditionType.RESOLVED, "Unknown", request.reason, request.message)
+    if observed.spec is None:
+        return Fact(ConditionType.RESOLVED, "False", Reason.INVALID_SPEC, observed.spec_error)
+    return Fact(ConditionType.RESOLVED, "Unknown", Reason.GALLERY_NOT_FOUND)
+
+
+def _verified_fact(status: ModelStatus) -> Fact:
+    verified = ConditionType.VERIFIED
+    failure = status.last_failure
+    if failure is not None and failure.reason == Reason.CHECKSUM_MISMATCH:
+        return Fact(verified, "False", Reason.CHECKSUM_MISMATCH, failure.message)
+    if status.resolved is None or not status.resolved.plan_digest:
+        return Fact(verified, "Unknown", Reason.NOT_INSTALLED)
+    if status.verified_time:
+        message = "every fetched byte met its promised sha256"
+        return Fact(verified, "True", Reason.SUCCEEDED, message)
+    message = "the source promised no sha256; status.files holds what came"
+    return Fact(verified, "Unknown", Reason.NO_CHECKSUM, message)
+
+
+def storage_fact(claim: ClaimView | None) -> Fact:
+    """Returns the StorageReady condition of a claim."""
+    storage = ConditionType.STORAGE_READY
+    if claim is None:
+        return Fact(storage, "False", Reason.CLAIM_NOT_FOUND, "the claim does not exist")
+    if claim.deleting or claim.phase == "Lost":
+        return Fact(storage, "False", Reason.CLAIM_LOST, f"claim {claim.name} is going or lost")
+    if claim.phase != "Bound":
+        message = f"claim {claim.name} is not bound; some classes bind with the first pod"
+        return Fact(storage, "Unknown", Reason.CLAIM_PENDING, message)
+    return Fact(storage, "True", Reason.SUCCEEDED, f"claim {claim.name} is bound")

@@ -1,0 +1,184 @@
+"""All that a decision may look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+
+from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus, IndexStatus
+from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
+from model_gallery.catalog.entry import InstallRequest
+from model_gallery.errors import GalleryError
+from model_gallery.protocol.report import PlanLine, ProgressLine, ResultLine
+
+__all__ = [
+    "ClaimView",
+    "GalleryView",
+    "IndexView",
+    "Meta",
+    "ObservedGallery",
+    "ObservedModel",
+    "WorkerPhase",
+    "WorkerSettings",
+    "WorkerView",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Meta:
+    """The metadata that decisions use.
+
+    Attributes:
+        deleting: when deletion was asked for; None while it was not.
+        has_finalizer: whether our finalizer stands on the object.
+        reconcile_at: value of the annotation that asks for a reconciliation; empty without.
+    """
+
+    namespace: str
+    name: str
+    uid: str
+    generation: int
+    created: datetime
+    deleting: datetime | None = None
+    has_finalizer: bool = False
+    reconcile_at: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimView:
+    """A PersistentVolumeClaim. Its uid tells a claim from its successor of the same name."""
+
+    name: str
+    uid: str
+    phase: str
+    deleting: bool = False
+    capacity_bytes: int | None = None
+
+
+class WorkerPhase(StrEnum):
+    """Where a Job stands."""
+
+    ACTIVE = "Active"
+    SUCCEEDED = "Succeeded"
+    FAILED = "Failed"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A Job of ours and what its newest ended pod told.
+
+    Attributes:
+        result: the result line of the newest ended pod.
+        exit_code: of that pod; None while no pod has ended.
+        killed_by: the kubelet's word for how it ended (`OOMKilled`), else empty.
+        waiting: why the running pod does not start (`ImagePullBackOff: ...`), else empty.
+        failure: the Job controller's own word on the failure.
+    """
+
+    name: str
+    uid: str
+    operation: str
+    plan_digest: str
+    phase: WorkerPhase
+    created: datetime
+    deleting: bool = False
+    result: ResultLine | None = None
+    exit_code: int | None = None
+    killed_by: str = ""
+    waiting: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class GalleryView:
+    """What a Model needs of its Gallery."""
+
+    name: str
+    claim_name: str
+    spec: GallerySpec
+    index_digest: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSettings:
+    """How the administrator lets workers run; the same for all.
+
+    Attributes:
+        resources: default resource requirements of the worker container.
+        allowed_networks: CIDR blocks of private addresses that workers may reach.
+    """
+
+    image: str
+    pull_policy: str = "IfNotPresent"
+    pull_secrets: tuple[str, ...] = ()
+    run_as_user: int = 65532
+    run_as_group: int = 65532
+    resources: dict[str, dict[str, str]] = field(default_factory=dict)
+    allowed_networks: tuple[str, ...] = ()
+    allow_plain_http: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedModel:
+    """A Model and its surroundings at one moment.
+
+    Attributes:
+        spec: None where the stored object does not fit the schema; `spec_error` says why.
+        gallery: None where no Gallery of the name exists.
+        request: what shall be on the volume, or the error that resolving it met; None without
+            a Gallery.
+        claim: None where the claim does not exist.
+        workers: our Jobs for this Model's uid.
+        rival: name of an older Model of the Gallery with the same name; empty without.
+        busy_workers: workers of the Gallery that run for other Models.
+        plan: what the running worker told of its plan.
+        progress: the newest progress line of the running worker, and when it came.
+        namespace_ending: the API server refused a child because the namespace is being deleted.
+    """
+
+    meta: Meta
+    spec: ModelSpec | None
+    status: ModelStatus
+    settings: WorkerSettings
+    spec_error: str = ""
+    gallery: GalleryView | None = None
+    request: InstallRequest | GalleryError | None = None
+    claim: ClaimView | None = None
+    workers: tuple[WorkerView, ...] = ()
+    rival: str = ""
+    busy_workers: int = 0
+    plan: PlanLine | None = None
+    progress: tuple[ProgressLine, datetime] | None = None
+    namespace_ending: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IndexView:
+    """What the operator knows of a Gallery's index.
+
+    Attributes:
+        status: the loaded index as the status shows it; None before the first load.
+        fresh: whether the loaded index came from the wish of the present generation.
+        loading: whether a fetch is under way.
+        error: what the last fetch met; None after a success.
+        due: when the next fetch is due; None: at once.
+    """
+
+    status: IndexStatus | None = None
+    fresh: bool = False
+    loading: bool = False
+    error: GalleryError | None = None
+    due: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedGallery:
+    """A Gallery and its surroundings at one moment."""
+
+    meta: Meta
+    spec: GallerySpec | None
+    status: GalleryStatus
+    index: IndexView
+    spec_error: str = ""
+    claim: ClaimView | None = None
