@@ -73,6 +73,37 @@ class Stored:
         return hashlib.sha256(self.data).hexdigest()
 
 
+@dataclass(frozen=True, slots=True)
+class Flipped:
+    """The same size with one wrong byte, in the middle: what a broken mirror would send."""
+
+    inner: Generated | Stored
+
+    @property
+    def size(self) -> int:
+        return self.inner.size
+
+    @property
+    def etag(self) -> str:
+        return self.inner.etag
+
+    def read(self, start: int, length: int) -> bytes:
+        piece = bytearray(self.inner.read(start, length))
+        place = self.size // 2 - start
+        if 0 <= place < len(piece):
+            piece[place] ^= 0xFF
+        return bytes(piece)
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for start in range(0, self.size, BLOCK):
+            digest.update(self.read(start, BLOCK))
+        return digest.hexdigest()
+
+
+Body = Generated | Stored | Flipped
+
+
 def for_path(path: str) -> Generated | Stored | None:
     """Returns what follows from the path alone, or None where nothing does."""
     match = _GENERATED.fullmatch(path)

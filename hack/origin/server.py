@@ -67,7 +67,7 @@ class Origin:
             self.uploads: dict[str, bytes] = {}
             self.next_free: dict[str, float] = {}
 
-    def body(self, path: str) -> content.Generated | content.Stored | None:
+    def body(self, path: str) -> content.Body | None:
         uploaded = self.uploads.get(path)
         if uploaded is not None:
             return content.Stored(uploaded)
@@ -136,6 +136,8 @@ class Handler(BaseHTTPRequestHandler):
         self.origin.count_connection(path, self.client_address)
         faults = self.origin.faults.get(path, {})
         body = self.origin.body(path)
+        if body is not None and faults.get("corrupt"):
+            body = content.Flipped(body)
         if "status" in faults or body is None:
             self._answer_status(HTTPStatus(faults.get("status", HTTPStatus.NOT_FOUND)))
         elif self._unchanged(body.etag):
@@ -153,9 +155,7 @@ class Handler(BaseHTTPRequestHandler):
         since = self.headers.get("If-Modified-Since")
         return since is not None and parsedate_to_datetime(STARTED) <= parsedate_to_datetime(since)
 
-    def _send(
-        self, path: str, body: content.Generated | content.Stored, faults: dict[str, Any]
-    ) -> None:
+    def _send(self, path: str, body: content.Body, faults: dict[str, Any]) -> None:
         span = self._span(body)
         if span is None:
             self.send_response(HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE)
@@ -176,7 +176,7 @@ class Handler(BaseHTTPRequestHandler):
         if self.command != "HEAD":
             self._stream(path, body, start, end, faults)
 
-    def _span(self, body: content.Generated | content.Stored) -> tuple[int, int, bool] | None:
+    def _span(self, body: content.Body) -> tuple[int, int, bool] | None:
         """Returns start, end and whether it is a part; None for a range that cannot be met."""
         header = self.headers.get("Range")
         validator = self.headers.get("If-Range")
@@ -193,7 +193,7 @@ class Handler(BaseHTTPRequestHandler):
     def _stream(
         self,
         path: str,
-        body: content.Generated | content.Stored,
+        body: content.Body,
         start: int,
         end: int,
         faults: dict[str, Any],
@@ -208,8 +208,6 @@ class Handler(BaseHTTPRequestHandler):
             if stall is not None and sent >= stall:
                 time.sleep(STALL_SECONDS)
             piece = body.read(start + sent, min(step, end - start - sent))
-            if faults.get("corrupt"):
-                piece = bytes([piece[0] ^ 0xFF]) + piece[1:]
             if rate:
                 self.origin.pace(path, rate, len(piece))
             try:
