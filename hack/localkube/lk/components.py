@@ -15,7 +15,8 @@ from lk.images import PAUSE_REFERENCE
 from lk.paths import SOURCE, TEMPLATES, ClusterPaths
 from lk.pki import node_name
 
-API = "127.0.0.1:6443"
+# Ready means that the roles are there too, without which every component starts in vain.
+API = "https://127.0.0.1:6443/readyz"
 ETCD = "127.0.0.1:2379"
 CONTAINERD = "/run/containerd/containerd.sock"
 CONFIGURATIONS = {
@@ -30,7 +31,7 @@ CONFIGURATIONS = {
 
 @dataclass(frozen=True)
 class Component:
-    """One supervised process; it starts once every address of `after` listens."""
+    """One supervised process; it starts once everything in `after` answers."""
 
     name: str
     argv: list[str]

@@ -15,6 +15,7 @@ from lk.paths import SOURCE, ClusterPaths
 from lk.report import LocalkubeError
 
 START_WITHIN_SECONDS = 10.0
+END_WITHIN_SECONDS = 10.0
 
 
 def start(paths: ClusterPaths) -> int:
@@ -46,7 +47,15 @@ def kill(paths: ClusterPaths) -> None:
     init = init_pid(paths)
     if init is not None:
         os.kill(init, signal.SIGKILL)
+        # The kernel ends the rest first; with the init go the network and the mounts.
+        _wait_end(init)
     cgroups.kill_all(paths.name)
+
+
+def _wait_end(pid: int) -> None:
+    deadline = time.monotonic() + END_WITHIN_SECONDS
+    while Path(f"/proc/{pid}").exists() and time.monotonic() < deadline:
+        time.sleep(0.01)
 
 
 def enter(init: int, *namespaces: str) -> list[str]:

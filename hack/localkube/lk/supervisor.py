@@ -11,14 +11,17 @@ import json
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 from typing import Any
 
 RESTART_SECONDS = 1.0
-TICK_SECONDS = 0.05
+STARTING_TICK_SECONDS = 0.05
+QUIET_TICK_SECONDS = 0.5
 NETWORK_WITHIN_SECONDS = 10.0
 # What kubelet would write to the whole machine: shown to it as already so.
 KERNEL_SETTINGS = {
@@ -45,7 +48,7 @@ class Component:
     def due(self) -> bool:
         """Tell whether it is to be started now."""
         return (self.pid is None and time.monotonic() >= self._not_before
-                and all(map(_listens, self._after)))
+                and all(map(_ready, self._after)))
 
     def start(self) -> None:
         """Start it with its output appended to its log."""
@@ -84,7 +87,8 @@ def main(plan_file: Path) -> None:
                 changed = True
         if changed:
             _publish(Path(plan["running"]), components)
-        time.sleep(TICK_SECONDS)
+        pending = any(component.pid is None for component in components)
+        time.sleep(STARTING_TICK_SECONDS if pending else QUIET_TICK_SECONDS)
 
 
 def _prepare_mounts(scratch: Path) -> None:
@@ -138,14 +142,26 @@ def _publish(running: Path, components: list[Component]) -> None:
     fresh.rename(running)
 
 
-def _listens(address: str) -> bool:
-    """Tell whether a `host:port` or the path of a unix socket accepts connections."""
-    family = socket.AF_UNIX if address.startswith("/") else socket.AF_INET
-    host, _, port = address.partition(":")
-    target: Any = address if family == socket.AF_UNIX else (host, int(port))
+def _ready(target: str) -> bool:
+    """Tell whether a URL answers 200, or a `host:port` or unix socket accepts connections."""
+    if target.startswith("https:"):
+        return _answers(target)
+    family = socket.AF_UNIX if target.startswith("/") else socket.AF_INET
+    host, _, port = target.partition(":")
+    address: Any = target if family == socket.AF_UNIX else (host, int(port))
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.settimeout(1)
-        return probe.connect_ex(target) == 0
+        return probe.connect_ex(address) == 0
+
+
+def _answers(url: str) -> bool:
+    # No identity is checked: the address is this network namespace's own loopback.
+    unverified = ssl._create_unverified_context()  # noqa: S323, SLF001
+    try:
+        with urllib.request.urlopen(url, timeout=1, context=unverified) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
 
 
 def _run(*command: str) -> None:
