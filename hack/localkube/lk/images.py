@@ -21,6 +21,7 @@ BASE_PACKAGES = "ca-certificates,python3,python3-venv"
 BASE_EXCLUDES = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*",
                  "/usr/share/doc/*")
 NOBODY = "65534:65534"
+FORMAT = b"2"  # another one makes all images anew
 PAUSE_SOURCE = Path(__file__).with_name("pause.c")
 PAUSE_REFERENCE = "localhost/pause:1"
 ADDONS = ("coredns", "metrics-server", "local-path-provisioner")
@@ -91,7 +92,7 @@ def _single_binary_image(image: Image, binary: Path, scratch: Path, user: str) -
 def _archive(name: str, recipe: bytes) -> Path:
     directory = cache_root() / "images"
     directory.mkdir(parents=True, exist_ok=True)
-    return directory / f"{name}-{hashlib.sha256(recipe).hexdigest()[:12]}.tar"
+    return directory / f"{name}-{hashlib.sha256(FORMAT + recipe).hexdigest()[:12]}.tar"
 
 
 class _scratch(tempfile.TemporaryDirectory[str]):
