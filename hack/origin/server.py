@@ -119,7 +119,7 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         url = urlsplit(self.path)
-        data = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        data = self._request_body()
         if url.path == "/-/faults":
             self.origin.faults.update(json.loads(data))
         elif url.path == "/-/upload":
@@ -130,6 +130,17 @@ class Handler(BaseHTTPRequestHandler):
             self._answer_status(HTTPStatus.NOT_FOUND)
             return
         self._answer_json({"kind": "Status", "status": "Success"})
+
+    def _request_body(self) -> bytes:
+        """What comes through the API server's proxy comes in chunks."""
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        pieces = []
+        while size := int(self.rfile.readline(), 16):
+            pieces.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(pieces)
 
     def _serve(self, path: str) -> None:
         self.origin.count(path, requests=1)
