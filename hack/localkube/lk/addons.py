@@ -29,6 +29,7 @@ def _deployment_available(namespace: str, name: str) -> Callable[[Api], bool]:
     def ready(api: Api) -> bool:
         status = api.get(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")["status"]
         return bool(status.get("availableReplicas"))
+
     return ready
 
 
@@ -48,15 +49,28 @@ def apply(paths: ClusterPaths, addresses: Addresses) -> None:
     """Apply the add-ons' manifests."""
     substitutes = values(paths, addresses) | {
         "base_image": images.BASE_REFERENCE,
-        **{f"{name.replace('-', '_')}_image": images.addon_reference(name)
-           for name in images.ADDONS},
+        **{
+            f"{name.replace('-', '_')}_image": images.addon_reference(name)
+            for name in images.ADDONS
+        },
     }
     text = "\n---\n".join(render(manifest, substitutes) for manifest in MANIFESTS)
     log = paths.log("addons")
     result = subprocess.run(
-        [str(tools.path("kubectl")), f"--kubeconfig={paths.kubeconfig}", "apply",
-         "--server-side", "--force-conflicts", "-f", "-"],
-        input=text, capture_output=True, text=True, check=False)
+        [
+            str(tools.path("kubectl")),
+            f"--kubeconfig={paths.kubeconfig}",
+            "apply",
+            "--server-side",
+            "--force-conflicts",
+            "-f",
+            "-",
+        ],
+        input=text,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
     log.write_text(result.stdout + result.stderr)
     if result.returncode != 0:
         raise LocalkubeError("applying the add-ons failed", log)
@@ -65,12 +79,16 @@ def apply(paths: ClusterPaths, addresses: Addresses) -> None:
 def node_ready(api: Api, node: str) -> bool:
     """Tell whether the node is Ready."""
     conditions = api.get(f"/api/v1/nodes/{node}")["status"].get("conditions", [])
-    return any(condition["type"] == "Ready" and condition["status"] == "True"
-               for condition in conditions)
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )
 
 
-def missing_images(paths: ClusterPaths, init: int, wanted: list[images.Image],
-                   ) -> list[images.Image]:
+def missing_images(
+    paths: ClusterPaths,
+    init: int,
+    wanted: list[images.Image],
+) -> list[images.Image]:
     """Return the images that the node does not have."""
     listed = _ctr(paths, init, ["images", "ls", "-q"], None)
     have = set(listed.split())
@@ -87,12 +105,20 @@ def _full_name(reference: str) -> str:
 
 
 def _ctr(paths: ClusterPaths, init: int, arguments: list[str], standard_input: Path | None) -> str:
-    command = [*process.enter(init, "mount"), str(tools.path("ctr")), "--address", CONTAINERD,
-               "--namespace", "k8s.io", *arguments]
+    command = [
+        *process.enter(init, "mount"),
+        str(tools.path("ctr")),
+        "--address",
+        CONTAINERD,
+        "--namespace",
+        "k8s.io",
+        *arguments,
+    ]
     log = paths.log("ctr")
     with log.open("w") as errors, (standard_input or Path("/dev/null")).open("rb") as content:
-        result = subprocess.run(command, stdin=content, stdout=subprocess.PIPE, stderr=errors,
-                                text=True, check=False)
+        result = subprocess.run(
+            command, stdin=content, stdout=subprocess.PIPE, stderr=errors, text=True, check=False
+        )
     if result.returncode != 0:
         raise LocalkubeError(f"`ctr {' '.join(arguments)}` failed", log)
     return result.stdout

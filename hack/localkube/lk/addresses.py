@@ -62,20 +62,24 @@ class Addresses:
 
 def free_addresses() -> Addresses:
     """Return addresses that neither another cluster nor a route of the machine uses."""
-    taken = {json.loads(file.read_text())["index"]
-             for file in state_root().glob("*/cluster.json")}
+    taken = {json.loads(file.read_text())["index"] for file in state_root().glob("*/cluster.json")}
     routes = _routed()
     for index in range(CLUSTERS):
         candidate = Addresses(index)
         networks = [ipaddress.ip_network(network) for network in candidate.networks()]
         if index not in taken and not any(
-                network.overlaps(route) for network in networks for route in routes):
+            network.overlaps(route) for network in networks for route in routes
+        ):
             return candidate
     raise LocalkubeError("no free address range for another cluster")
 
 
 def _routed() -> list[ipaddress.IPv4Network]:
-    output = subprocess.run(["ip", "-4", "-json", "route", "show", "table", "all"],
-                            capture_output=True, text=True, check=True).stdout
+    output = subprocess.run(
+        ["ip", "-4", "-json", "route", "show", "table", "all"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     destinations = [route["dst"] for route in json.loads(output) if route["dst"] != "default"]
     return [ipaddress.IPv4Network(destination, strict=False) for destination in destinations]

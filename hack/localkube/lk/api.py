@@ -52,7 +52,8 @@ class Api:
     def text(self, path: str) -> str:
         """Read an answer that is no JSON, such as /readyz."""
         with self._open("GET", path, None, timeout=5) as answer:
-            return answer.read().decode()
+            content: bytes = answer.read()
+            return content.decode()
 
     def watch(self, path: str, resource_version: str, seconds: int) -> Iterator[Object]:
         """Yield the events of a list after a resource version, for some seconds."""
@@ -63,22 +64,28 @@ class Api:
 
     def _json(self, method: str, path: str, body: Object | None) -> Object:
         with self._open(method, path, body, timeout=20) as answer:
-            return json.load(answer)
+            parsed: Object = json.load(answer)
+            return parsed
 
     def _open(self, method: str, path: str, body: Object | None, timeout: float) -> Any:
         request = urllib.request.Request(  # noqa: S310  (the server is the cluster's own, https)
-            self._server + path, method=method,
+            self._server + path,
+            method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": f"Bearer {self._token}",
-                     "Content-Type": "application/json", "User-Agent": "localkube"})
+            headers={
+                "Authorization": f"Bearer {self._token}",
+                "Content-Type": "application/json",
+                "User-Agent": "localkube",
+            },
+        )
         try:
             # An environment's proxy settings are not for an address of this machine.
             opener = urllib.request.build_opener(
-                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls))
+                urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=self._tls)
+            )
             return opener.open(request, timeout=timeout)
         except urllib.error.HTTPError as error:
             message = error.read().decode(errors="replace")
-            raise ApiError(f"{method} {path}: {error.code}: {message[:300]}",
-                           error.code) from error
+            raise ApiError(f"{method} {path}: {error.code}: {message[:300]}", error.code) from error
         except OSError as error:
             raise ApiError(f"{method} {path}: {error}") from error

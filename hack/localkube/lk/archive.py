@@ -17,31 +17,35 @@ class ImageConfig:
     entrypoint: tuple[str, ...] = ()
     command: tuple[str, ...] = ()
     user: str = ""
-    environment: tuple[str, ...] = field(default=(
-        "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",))
+    environment: tuple[str, ...] = field(
+        default=("PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",)
+    )
 
 
 def write_image(archive: Path, reference: str, layer: Path, config: ImageConfig) -> None:
     """Write an image of one layer (a tar of its root file system) as a docker-archive."""
     with layer.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    config_bytes = json.dumps({
-        "architecture": "amd64",
-        "os": "linux",
-        "config": {
-            "Entrypoint": list(config.entrypoint) or None,
-            "Cmd": list(config.command) or None,
-            "User": config.user,
-            "Env": list(config.environment),
-        },
-        "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
-        # Builders that put layers on top of this one count the entries.
-        "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "localkube"}],
-    }).encode()
+    config_bytes = json.dumps(
+        {
+            "architecture": "amd64",
+            "os": "linux",
+            "config": {
+                "Entrypoint": list(config.entrypoint) or None,
+                "Cmd": list(config.command) or None,
+                "User": config.user,
+                "Env": list(config.environment),
+            },
+            "rootfs": {"type": "layers", "diff_ids": [f"sha256:{digest}"]},
+            # Builders that put layers on top of this one count the entries.
+            "history": [{"created": "1970-01-01T00:00:00Z", "created_by": "localkube"}],
+        }
+    ).encode()
     config_name = f"{hashlib.sha256(config_bytes).hexdigest()}.json"
     layer_name = f"{digest}/layer.tar"
     manifest = json.dumps(
-        [{"Config": config_name, "RepoTags": [reference], "Layers": [layer_name]}]).encode()
+        [{"Config": config_name, "RepoTags": [reference], "Layers": [layer_name]}]
+    ).encode()
     fresh = archive.with_name(f"{archive.name}.new")
     with tarfile.open(fresh, "w") as tar:
         _add_bytes(tar, config_name, config_bytes)

@@ -25,11 +25,11 @@ def create(cluster: str) -> None:
             _inherit_cpuset(directory)
 
 
-def enter(cluster: str) -> None:
-    """Move the calling process into the cluster's `system` cgroups."""
-    for hierarchy in _hierarchies():
-        procs = hierarchy / cgroup_name(cluster) / "system" / "cgroup.procs"
-        procs.write_text(str(os.getpid()))
+def entering(cluster: str, command: list[str]) -> list[str]:
+    """Return the words that run a command in the cluster's `system` cgroups from its start."""
+    groups = f"{HIERARCHIES}/*/{cgroup_name(cluster)}/system"
+    script = f'for group in {groups}; do echo $$ > "$group/cgroup.procs"; done; exec "$@"'
+    return ["sh", "-ec", script, "sh", *command]
 
 
 def pids(cluster: str) -> set[int]:
@@ -76,8 +76,11 @@ def remove(cluster: str) -> list[Path]:
 
 
 def _hierarchies() -> list[Path]:
-    return [entry for entry in sorted(HIERARCHIES.iterdir())
-            if entry.is_dir() and not entry.is_symlink() and (entry / "cgroup.procs").exists()]
+    return [
+        entry
+        for entry in sorted(HIERARCHIES.iterdir())
+        if entry.is_dir() and not entry.is_symlink() and (entry / "cgroup.procs").exists()
+    ]
 
 
 def _groups(cluster: str) -> list[Path]:

@@ -32,21 +32,29 @@ def _parser() -> argparse.ArgumentParser:
         prog="localkube",
         description="A real single-node Kubernetes in a network namespace of its own.",
         epilog="Exit codes: 0 done, 1 failed, 2 wrong usage, 3 something is missing on the "
-               "machine, 4 there is no such running cluster.")
+        "machine, 4 there is no such running cluster.",
+    )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], int], text: str,
-                ) -> argparse.ArgumentParser:
+    def command(
+        name: str,
+        run: Callable[[argparse.Namespace], int],
+        text: str,
+    ) -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.add_argument("--name", default="default", help="cluster name (default: default)")
         sub.set_defaults(run=run)
         return sub
 
     up = command("up", _up, "bring a cluster up, or check and repair it")
-    up.add_argument("--control-plane", action="store_true",
-                    help="only etcd, kube-apiserver and kube-controller-manager")
-    up.add_argument("--install-packages", action="store_true",
-                    help="apt-get install what is missing")
+    up.add_argument(
+        "--control-plane",
+        action="store_true",
+        help="only etcd, kube-apiserver and kube-controller-manager",
+    )
+    up.add_argument(
+        "--install-packages", action="store_true", help="apt-get install what is missing"
+    )
     command("down", _down, "end a cluster and remove everything of it")
     command("status", _status, "show processes, versions, addresses, memory")
     command("kubeconfig", _kubeconfig, "print the path of the kubeconfig")
@@ -58,21 +66,28 @@ def _parser() -> argparse.ArgumentParser:
     claim = command("volume", _volume, "print where the host sees a claim's files")
     claim.add_argument("what", choices=["path"])
     claim.add_argument("claim", metavar="NAMESPACE/CLAIM")
-    base = command("base-image", _base_image,
-                   "print the archive of debian:bookworm-slim, making it when missing")
-    base.add_argument("--install-packages", action="store_true",
-                      help="apt-get install what is missing")
+    base = command(
+        "base-image",
+        _base_image,
+        "print the archive of debian:bookworm-slim, making it when missing",
+    )
+    base.add_argument(
+        "--install-packages", action="store_true", help="apt-get install what is missing"
+    )
     build = command("build", _build, "build the tools into the cache, and start nothing")
-    build.add_argument("--control-plane", action="store_true",
-                       help="only what that size needs")
+    build.add_argument("--control-plane", action="store_true", help="only what that size needs")
     return parser
 
 
 def _up(options: argparse.Namespace) -> int:
     with step(f"up {options.name}"):
-        made = cluster.up(options.name, not options.control_plane, options.install_packages)
-    say(f"localkube: cluster {options.name} ({made.size}) is ready; "
-        f"export KUBECONFIG={made.paths.kubeconfig}")
+        made = cluster.up(
+            options.name, full=not options.control_plane, install_packages=options.install_packages
+        )
+    say(
+        f"localkube: cluster {options.name} ({made.size}) is ready; "
+        f"export KUBECONFIG={made.paths.kubeconfig}"
+    )
     return 0
 
 
@@ -100,7 +115,7 @@ def _env(options: argparse.Namespace) -> int:
     made = cluster.existing(options.name)
     directories = dict.fromkeys(str(tools.path(name).parent) for name in ("kubectl", "helm"))
     print(f"export KUBECONFIG={shlex.quote(str(made.paths.kubeconfig))}")
-    print(f"export PATH={shlex.quote(':'.join(directories))}:\"$PATH\"")
+    print(f'export PATH={shlex.quote(":".join(directories))}:"$PATH"')
     print(f"export LOCALKUBE_HOST_IP={made.addresses.host_ip}")
     print(f"export LOCALKUBE_NODE_IP={made.addresses.node_ip}")
     print(f"export LOCALKUBE_AUDIT_LOG={shlex.quote(str(made.paths.audit))}")
@@ -136,7 +151,7 @@ def _volume(options: argparse.Namespace) -> int:
 
 
 def _base_image(options: argparse.Namespace) -> int:
-    prerequisites.ensure({"mmdebstrap": "mmdebstrap"}, options.install_packages)
+    prerequisites.ensure({"mmdebstrap": "mmdebstrap"}, install=options.install_packages)
     print(images.base_image().archive)
     return 0
 

@@ -8,8 +8,10 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -47,8 +49,9 @@ def load(name: str) -> Cluster | None:
         description = json.loads(paths.description.read_text())
     except FileNotFoundError:
         return None
-    return Cluster(paths, Addresses(description["index"]), description["full"],
-                   description["created"])
+    return Cluster(
+        paths, Addresses(description["index"]), description["full"], description["created"]
+    )
 
 
 def existing(name: str) -> Cluster:
@@ -73,12 +76,13 @@ def names() -> list[str]:
     return sorted(file.parent.name for file in state_root().glob("*/cluster.json"))
 
 
-def up(name: str, full: bool, install_packages: bool) -> Cluster:
+def up(name: str, *, full: bool, install_packages: bool) -> Cluster:
     """Bring a cluster up; one that is up already is only checked, a dead one revived."""
     paths = ClusterPaths(name)
     prerequisites.ensure(
         prerequisites.FULL_PACKAGES if full else prerequisites.CONTROL_PLANE_PACKAGES,
-        install_packages)
+        install=install_packages,
+    )
     tools.build(tools.FULL if full else tools.CONTROL_PLANE)
     made = images.all_images() if full else []
     with _lock(name):
@@ -86,15 +90,22 @@ def up(name: str, full: bool, install_packages: bool) -> Cluster:
         if cluster is not None and full and not cluster.full:
             raise LocalkubeError(
                 f"cluster {name!r} is control-plane only; `localkube down --name {name}` first",
-                code=2)
-        cluster = cluster or _describe(paths, full)
+                code=2,
+            )
+        cluster = cluster or _describe(paths, full=full)
         init = process.init_pid(paths)
         if init is None:
             with step(f"start cluster {name} ({cluster.size}) at {cluster.addresses.node_ip}"):
                 init = _start(cluster)
-        _wait_control_plane(cluster)
         if cluster.full:
-            _complete(cluster, init, made or images.all_images())
+            # The node loads its images while the control plane starts.
+            with ThreadPoolExecutor(max_workers=1) as executor:
+                loading = executor.submit(_load_missing, cluster, init, made)
+                _wait_control_plane(cluster)
+                loading.result()
+            _complete(cluster)
+        else:
+            _wait_control_plane(cluster)
     return cluster
 
 
@@ -119,15 +130,16 @@ def down(name: str) -> bool:
     return True
 
 
-def _describe(paths: ClusterPaths, full: bool) -> Cluster:
+def _describe(paths: ClusterPaths, *, full: bool) -> Cluster:
     """Choose the cluster's addresses; a lock keeps two clusters from the same ones."""
     state_root().mkdir(parents=True, exist_ok=True)
     with (state_root() / ".addresses.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         cluster = Cluster(paths, free_addresses(), full, time.time())
         paths.root.mkdir(exist_ok=True)
-        paths.description.write_text(json.dumps(
-            {"index": cluster.addresses.index, "full": full, "created": cluster.created}))
+        paths.description.write_text(
+            json.dumps({"index": cluster.addresses.index, "full": full, "created": cluster.created})
+        )
     return cluster
 
 
@@ -144,8 +156,9 @@ def _start(cluster: Cluster) -> int:
         directory.mkdir(parents=True, exist_ok=True)
     pki.create(paths, addresses)
     components.render_all(paths, addresses)
-    paths.plan.write_text(json.dumps(
-        components.plan(paths, addresses, cluster.full), indent=1))
+    paths.plan.write_text(
+        json.dumps(components.plan(paths, addresses, full=cluster.full), indent=1)
+    )
     init = process.start(paths)
     network.connect(addresses, init)
     return init
@@ -154,28 +167,43 @@ def _start(cluster: Cluster) -> int:
 def _wait_control_plane(cluster: Cluster) -> None:
     api = Api(cluster.paths.kubeconfig)
     with step("wait for the API server and the controllers"):
-        _wait(cluster, "kube-apiserver", CONTROL_PLANE_WITHIN_SECONDS,
-              lambda: api.text("/readyz") == "ok")
-        _wait(cluster, "kube-controller-manager", CONTROL_PLANE_WITHIN_SECONDS,
-              lambda: bool(api.get("/api/v1/namespaces/default/serviceaccounts/default")))
+        _wait(
+            cluster,
+            "kube-apiserver",
+            CONTROL_PLANE_WITHIN_SECONDS,
+            lambda: api.text("/readyz") == "ok",
+        )
+        _wait(
+            cluster,
+            "kube-controller-manager",
+            CONTROL_PLANE_WITHIN_SECONDS,
+            lambda: bool(api.get("/api/v1/namespaces/default/serviceaccounts/default")),
+        )
 
 
-def _complete(cluster: Cluster, init: int, made: list[images.Image]) -> None:
+def _load_missing(cluster: Cluster, init: int, made: list[images.Image]) -> None:
+    """Load the images that the node does not have yet."""
+    socket = Path(f"/proc/{init}/root{components.CONTAINERD}")
+    _wait(cluster, "containerd", NODE_WITHIN_SECONDS, socket.exists)
+    wanted = made or images.all_images()
+    missing = addons.missing_images(cluster.paths, init, wanted)
+    if missing:
+        with step(f"load {len(missing)} images into the node"):
+            for image in missing:
+                addons.load_image(cluster.paths, init, image.archive)
+
+
+def _complete(cluster: Cluster) -> None:
     """Make the node and the add-ons work; what is done already is left as it is."""
     api = Api(cluster.paths.kubeconfig)
     with step("apply storage classes and add-ons"):
         addons.apply(cluster.paths, cluster.addresses)
     with step("wait for the node"):
-        _wait(cluster, "kubelet", NODE_WITHIN_SECONDS,
-              lambda: addons.node_ready(api, pki.node_name(cluster.paths.name)))
-    missing = addons.missing_images(cluster.paths, init, made)
-    if missing:
-        with step(f"load images {' '.join(image.reference for image in missing)}"):
-            for image in missing:
-                addons.load_image(cluster.paths, init, image.archive)
+        node = pki.node_name(cluster.paths.name)
+        _wait(cluster, "kubelet", NODE_WITHIN_SECONDS, lambda: addons.node_ready(api, node))
     with step("wait for DNS, the storage provisioner and metrics"):
         for check in addons.CHECKS:
-            _wait(cluster, check.log, ADDONS_WITHIN_SECONDS, lambda c=check: c.ready(api))
+            _wait(cluster, check.log, ADDONS_WITHIN_SECONDS, partial(check.ready, api))
 
 
 def _wait(cluster: Cluster, component: str, seconds: float, ready: Callable[[], bool]) -> None:
@@ -192,8 +220,9 @@ def _wait(cluster: Cluster, component: str, seconds: float, ready: Callable[[], 
         if process.init_pid(cluster.paths) is None:
             raise LocalkubeError("the cluster's init ended", cluster.paths.log("supervisor"))
         time.sleep(POLL_SECONDS)
-    raise LocalkubeError(f"{component} did not get ready within {seconds:.0f} s: {why}",
-                         cluster.paths.log(component))
+    raise LocalkubeError(
+        f"{component} did not get ready within {seconds:.0f} s: {why}", cluster.paths.log(component)
+    )
 
 
 @contextmanager
@@ -208,6 +237,7 @@ def _lock(name: str) -> Iterator[None]:
 
 def _remove_tree(root: Path) -> None:
     """Remove the cluster's files; kubelet may have left unwritable ones."""
+
     def make_writable_and_retry(function: Callable[..., Any], path: str, _: Any) -> None:
         Path(path).parent.chmod(0o700)
         function(path)

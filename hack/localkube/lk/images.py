@@ -6,6 +6,8 @@ import fcntl
 import hashlib
 import subprocess
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,8 +20,7 @@ SUITE = "bookworm"
 BASE_REFERENCE = "debian:bookworm-slim"
 BASE_PACKAGES = "ca-certificates,python3,python3-venv"
 # The same leave-outs as Debian's own -slim images.
-BASE_EXCLUDES = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*",
-                 "/usr/share/doc/*")
+BASE_EXCLUDES = ("/usr/share/man/*", "/usr/share/info/*", "/usr/share/locale/*", "/usr/share/doc/*")
 NOBODY = "65534:65534"
 FORMAT = b"2"  # another one makes all images anew
 PAUSE_SOURCE = Path(__file__).with_name("pause.c")
@@ -42,25 +43,35 @@ def addon_reference(command: str) -> str:
 
 def base_image() -> Image:
     """Return the Debian image that the product is built from, making it when missing."""
+    with _image_lock():
+        return _base_image()
+
+
+def _base_image() -> Image:
     recipe = " ".join((SUITE, BASE_PACKAGES, *BASE_EXCLUDES))
     image = Image(BASE_REFERENCE, _archive("base", recipe.encode()))
     if not image.archive.exists():
         with step(f"make the base image {BASE_REFERENCE}"), _scratch() as scratch:
             layer = scratch / "base.tar"
-            _run("base", ["mmdebstrap", "--variant=minbase", f"--include={BASE_PACKAGES}",
-                          *(f"--dpkgopt=path-exclude={path}" for path in BASE_EXCLUDES),
-                          SUITE, str(layer)])
+            _run(
+                "base",
+                [
+                    "mmdebstrap",
+                    "--variant=minbase",
+                    f"--include={BASE_PACKAGES}",
+                    *(f"--dpkgopt=path-exclude={path}" for path in BASE_EXCLUDES),
+                    SUITE,
+                    str(layer),
+                ],
+            )
             write_image(image.archive, image.reference, layer, ImageConfig(command=("bash",)))
     return image
 
 
 def all_images() -> list[Image]:
     """Return every image a full cluster needs, making the missing ones."""
-    directory = cache_root() / "images"
-    directory.mkdir(parents=True, exist_ok=True)
-    with (directory / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return [_pause_image(), *map(_addon_image, ADDONS), base_image()]
+    with _image_lock():
+        return [_pause_image(), *map(_addon_image, ADDONS), _base_image()]
 
 
 def _pause_image() -> Image:
@@ -85,24 +96,36 @@ def _addon_image(command: str) -> Image:
 def _single_binary_image(image: Image, binary: Path, scratch: Path, user: str) -> None:
     layer = scratch / "layer.tar"
     write_single_binary_layer(layer, binary)
-    write_image(image.archive, image.reference, layer,
-                ImageConfig(entrypoint=(f"/{binary.name}",), user=user))
+    write_image(
+        image.archive,
+        image.reference,
+        layer,
+        ImageConfig(entrypoint=(f"/{binary.name}",), user=user),
+    )
+
+
+def _directory() -> Path:
+    return cache_root() / "images"
 
 
 def _archive(name: str, recipe: bytes) -> Path:
-    directory = cache_root() / "images"
-    directory.mkdir(parents=True, exist_ok=True)
-    return directory / f"{name}-{hashlib.sha256(FORMAT + recipe).hexdigest()[:12]}.tar"
+    return _directory() / f"{name}-{hashlib.sha256(FORMAT + recipe).hexdigest()[:12]}.tar"
 
 
-class _scratch(tempfile.TemporaryDirectory[str]):
-    """A temporary directory as a path, in the cache: a layer can be larger than /tmp."""
+@contextmanager
+def _image_lock() -> Iterator[None]:
+    """Let one localkube make images at a time; a second one then finds them made."""
+    _directory().mkdir(parents=True, exist_ok=True)
+    with (_directory() / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
-    def __init__(self) -> None:
-        super().__init__(dir=cache_root())
 
-    def __enter__(self) -> Path:  # type: ignore[override]
-        return Path(super().__enter__())
+@contextmanager
+def _scratch() -> Iterator[Path]:
+    """Give a temporary directory in the cache: a layer can be larger than /tmp."""
+    with tempfile.TemporaryDirectory(dir=cache_root()) as directory:
+        yield Path(directory)
 
 
 def _run(name: str, command: list[str]) -> None:

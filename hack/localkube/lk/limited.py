@@ -15,7 +15,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from lk.api import Api, ApiError, Object  # noqa: E402  (the path must be set first)
+from lk.api import Api, ApiError, Object
 
 CLASS = "limited"
 PROVISIONER = "localkube/limited"
@@ -27,8 +27,17 @@ POLL_SECONDS = 300
 RETRY_SECONDS = 1.0
 # After an event, wait for its companions: a claim's creation is followed by its annotation.
 SETTLE_SECONDS = 0.1
-UNITS = {"": 1, "k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12,
-         "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+UNITS = {
+    "": 1,
+    "k": 10**3,
+    "M": 10**6,
+    "G": 10**9,
+    "T": 10**12,
+    "Ki": 2**10,
+    "Mi": 2**20,
+    "Gi": 2**30,
+    "Ti": 2**40,
+}
 BLOCK = 4096
 FAILURES = (ApiError, OSError, subprocess.CalledProcessError)
 
@@ -49,15 +58,20 @@ def main(kubeconfig: Path, directory: Path, node: str) -> None:
 def reconcile(api: Api, disks: Disks, node: str) -> str:
     """Make what claims want, delete what was released; return the claims' list version."""
     claims = api.get(CLAIMS)
-    volumes = {volume["metadata"]["name"]: volume
-               for volume in api.get(f"{VOLUMES}?labelSelector={LABEL}")["items"]}
+    volumes = {
+        volume["metadata"]["name"]: volume
+        for volume in api.get(f"{VOLUMES}?labelSelector={LABEL}")["items"]
+    }
     wanted = {}
     for claim in claims["items"]:
         if claim["spec"].get("storageClassName") == CLASS:
-            wanted[f"pvc-{claim['metadata']['uid']}"] = claim
-    failures = [*_each(wanted, lambda name: _provide(api, disks, node, name, wanted[name],
-                                                     name in volumes)),
-                *_each(volumes.keys() - wanted.keys(), lambda name: _withdraw(api, disks, name))]
+            wanted[volume_name(claim)] = claim
+    new = {name: claim for name, claim in wanted.items() if name not in volumes}
+    failures = [
+        *_each(new, lambda name: _provide(api, disks, node, new[name])),
+        *_each(wanted.keys() & volumes.keys(), lambda name: _remount(disks, name)),
+        *_each(volumes.keys() - wanted.keys(), lambda name: _withdraw(api, disks, name)),
+    ]
     if failures:
         raise ApiError("; ".join(failures))
     return str(claims["metadata"]["resourceVersion"])
@@ -74,13 +88,18 @@ def _each(names: Iterable[str], work: Callable[[str], None]) -> list[str]:
     return failures
 
 
-def _provide(api: Api, disks: Disks, node: str, name: str, claim: Object, known: bool) -> None:
-    if known:
-        disks.mount(name)
-    elif not claim["spec"].get("volumeName") and "deletionTimestamp" not in claim["metadata"]:
-        disks.create(name, size_of(claim), claim["metadata"].get("annotations", {}).get(INODES))
-        api.post(VOLUMES, volume_for(name, claim, disks.mount(name), node))
-        log(f"created {name}")
+def _provide(api: Api, disks: Disks, node: str, claim: Object) -> None:
+    metadata, name = claim["metadata"], volume_name(claim)
+    if claim["spec"].get("volumeName") or "deletionTimestamp" in metadata:
+        return
+    disks.create(name, size_of(claim), metadata.get("annotations", {}).get(INODES))
+    api.post(VOLUMES, volume_for(claim, disks.mount(name), node))
+    log(f"created {name}")
+
+
+def _remount(disks: Disks, name: str) -> None:
+    """Mount again what an earlier life of the cluster had mounted."""
+    disks.mount(name)
 
 
 def _withdraw(api: Api, disks: Disks, name: str) -> None:
@@ -98,28 +117,50 @@ def wait_for_change(api: Api, version: str) -> None:
             return
 
 
-def volume_for(name: str, claim: Object, path: Path, node: str) -> Object:
+def volume_name(claim: Object) -> str:
+    """Return the name of a claim's volume."""
+    return f"pvc-{claim['metadata']['uid']}"
+
+
+def volume_for(claim: Object, path: Path, node: str) -> Object:
     """Return the PersistentVolume of a claim, bound to it alone."""
     metadata, spec = claim["metadata"], claim["spec"]
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
         "metadata": {
-            "name": name,
+            "name": volume_name(claim),
             "labels": {LABEL: "true"},
             "annotations": {"pv.kubernetes.io/provisioned-by": PROVISIONER},
         },
         "spec": {
             "accessModes": spec["accessModes"],
             "capacity": {"storage": spec["resources"]["requests"]["storage"]},
-            "claimRef": {"apiVersion": "v1", "kind": "PersistentVolumeClaim",
-                         "namespace": metadata["namespace"], "name": metadata["name"],
-                         "uid": metadata["uid"]},
+            "claimRef": {
+                "apiVersion": "v1",
+                "kind": "PersistentVolumeClaim",
+                "namespace": metadata["namespace"],
+                "name": metadata["name"],
+                "uid": metadata["uid"],
+            },
             "persistentVolumeReclaimPolicy": "Delete",
             "storageClassName": CLASS,
             "local": {"path": str(path)},
-            "nodeAffinity": {"required": {"nodeSelectorTerms": [{"matchExpressions": [
-                {"key": "kubernetes.io/hostname", "operator": "In", "values": [node]}]}]}},
+            "nodeAffinity": {
+                "required": {
+                    "nodeSelectorTerms": [
+                        {
+                            "matchExpressions": [
+                                {
+                                    "key": "kubernetes.io/hostname",
+                                    "operator": "In",
+                                    "values": [node],
+                                }
+                            ]
+                        }
+                    ]
+                }
+            },
         },
     }
 
@@ -145,8 +186,19 @@ class Disks:
         with fresh.open("wb") as image:
             image.truncate(size)
         # No journal and no reserve: the size asked for is, but for tables, the size had.
-        _run("mkfs.ext4", "-q", "-F", "-m", "0", "-b", str(BLOCK), "-O", "^has_journal",
-             *(["-N", inodes] if inodes else []), str(fresh))
+        _run(
+            "mkfs.ext4",
+            "-q",
+            "-F",
+            "-m",
+            "0",
+            "-b",
+            str(BLOCK),
+            "-O",
+            "^has_journal",
+            *(["-N", inodes] if inodes else []),
+            str(fresh),
+        )
         fresh.rename(self._image(name))
 
     def mount(self, name: str) -> Path:

@@ -10,8 +10,18 @@ from lk.report import LocalkubeError
 
 def connect(addresses: Addresses, init_pid: int) -> None:
     """Create the pair and the host's routes; both vanish with the namespace."""
-    _ip("link", "add", addresses.link, "type", "veth", "peer", "name", "eth0",
-        "netns", str(init_pid))
+    _ip(
+        "link",
+        "add",
+        addresses.link,
+        "type",
+        "veth",
+        "peer",
+        "name",
+        "eth0",
+        "netns",
+        str(init_pid),
+    )
     _ip("address", "add", f"{addresses.host_ip}/30", "dev", addresses.link)
     _ip("link", "set", addresses.link, "up")
     for network in (addresses.pod_cidr, addresses.service_cidr):

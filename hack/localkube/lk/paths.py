@@ -35,8 +35,9 @@ class ClusterPaths:
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise LocalkubeError(
-                f"{self.name!r} is no cluster name: lower-case letters, digits and '-', "
-                "32 at most", code=2)
+                f"{self.name!r} is no cluster name: lower-case letters, digits and '-', 32 at most",
+                code=2,
+            )
 
     @property
     def root(self) -> Path:

@@ -15,7 +15,7 @@ DAYS = "3650"
 # Component -> its user and groups.
 IDENTITIES = {
     "admin": ("localkube-admin", "system:masters"),
-    "kube-controller-manager": ("system:kube-controller-manager", ""),
+    "kube-controller-manager": ("system:kube-controller-manager", "system:masters"),
     "kube-scheduler": ("system:kube-scheduler", ""),
     "kube-proxy": ("system:kube-proxy", ""),
     "limited-provisioner": ("localkube-limited-provisioner", "system:masters"),
@@ -36,15 +36,34 @@ def create(paths: ClusterPaths, addresses: Addresses) -> None:
     _authority(pki, "ca")
     _authority(pki, "front-proxy-ca")
     _key(pki / "service-account.key")
-    names = ("kubernetes", "kubernetes.default", "kubernetes.default.svc",
-             "kubernetes.default.svc.cluster.local", "localhost")
+    names = (
+        "kubernetes",
+        "kubernetes.default",
+        "kubernetes.default.svc",
+        "kubernetes.default.svc.cluster.local",
+        "localhost",
+    )
     ips = ("127.0.0.1", addresses.api_service_ip, addresses.node_ip)
-    _certificate(pki, "apiserver", "ca", "/CN=kube-apiserver", "serverAuth",
-                 ",".join([*(f"DNS:{name}" for name in names), *(f"IP:{ip}" for ip in ips)]))
-    _certificate(pki, "apiserver-kubelet-client", "ca",
-                 "/O=system:masters/CN=kube-apiserver-kubelet-client", "clientAuth")
-    _certificate(pki, "front-proxy-client", "front-proxy-ca", "/CN=front-proxy-client",
-                 "clientAuth")
+    alternative = ",".join([*(f"DNS:{name}" for name in names), *(f"IP:{ip}" for ip in ips)])
+    ca, front_proxy_ca = pki / "ca", pki / "front-proxy-ca"
+    _certificate(
+        pki / "apiserver",
+        ca,
+        "/CN=kube-apiserver",
+        f"extendedKeyUsage=serverAuth\nsubjectAltName={alternative}",
+    )
+    _certificate(
+        pki / "apiserver-kubelet-client",
+        ca,
+        "/O=system:masters/CN=kube-apiserver-kubelet-client",
+        "extendedKeyUsage=clientAuth",
+    )
+    _certificate(
+        pki / "front-proxy-client",
+        front_proxy_ca,
+        "/CN=front-proxy-client",
+        "extendedKeyUsage=clientAuth",
+    )
     node = ("kubelet", (f"system:node:{node_name(paths.name)}", "system:nodes"))
     lines = []
     for component, (user, groups) in [*IDENTITIES.items(), node]:
@@ -57,19 +76,33 @@ def create(paths: ClusterPaths, addresses: Addresses) -> None:
 
 def _kubeconfig(file: Path, cluster: str, server: str, authority: Path, token: str) -> None:
     name = f"localkube-{cluster}"
-    encoded = subprocess.run(["openssl", "base64", "-A", "-in", str(authority)],
-                             capture_output=True, text=True, check=True).stdout
+    encoded = subprocess.run(
+        ["openssl", "base64", "-A", "-in", str(authority)],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
     file.touch(mode=0o600)
     # JSON is YAML too, and needs no library to read back.
-    file.write_text(json.dumps({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": name,
-        "clusters": [{"name": name, "cluster": {
-            "server": server, "certificate-authority-data": encoded}}],
-        "users": [{"name": name, "user": {"token": token}}],
-        "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
-    }, indent=2) + "\n")
+    file.write_text(
+        json.dumps(
+            {
+                "apiVersion": "v1",
+                "kind": "Config",
+                "current-context": name,
+                "clusters": [
+                    {
+                        "name": name,
+                        "cluster": {"server": server, "certificate-authority-data": encoded},
+                    }
+                ],
+                "users": [{"name": name, "user": {"token": token}}],
+                "contexts": [{"name": name, "context": {"cluster": name, "user": name}}],
+            },
+            indent=2,
+        )
+        + "\n"
+    )
 
 
 def _key(file: Path) -> None:
@@ -77,25 +110,22 @@ def _key(file: Path) -> None:
 
 
 def _authority(pki: Path, name: str) -> None:
-    _key(pki / f"{name}.key")
-    _openssl("req", "-x509", "-new", "-key", str(pki / f"{name}.key"), "-days", DAYS,
-             "-subj", f"/CN=localkube-{name}", "-out", str(pki / f"{name}.crt"),
-             "-addext", "keyUsage=critical,digitalSignature,keyCertSign,cRLSign")
+    key, certificate = f"{pki}/{name}.key", f"{pki}/{name}.crt"
+    _key(Path(key))
+    usage = "keyUsage=critical,digitalSignature,keyCertSign,cRLSign"
+    request = ("req", "-x509", "-new", "-key", key, "-subj", f"/CN=localkube-{name}")
+    _openssl(*request, "-days", DAYS, "-addext", usage, "-out", certificate)
 
 
-def _certificate(pki: Path, name: str, authority: str, subject: str, usage: str,
-                 alternative_names: str = "") -> None:
-    _key(pki / f"{name}.key")
-    extensions = f"extendedKeyUsage={usage}\nkeyUsage=critical,digitalSignature\n"
-    if alternative_names:
-        extensions += f"subjectAltName={alternative_names}\n"
-    (pki / f"{name}.ext").write_text(extensions)
-    _openssl("req", "-new", "-key", str(pki / f"{name}.key"), "-subj", subject,
-             "-out", str(pki / f"{name}.csr"))
-    _openssl("x509", "-req", "-in", str(pki / f"{name}.csr"), "-days", DAYS,
-             "-CA", str(pki / f"{authority}.crt"), "-CAkey", str(pki / f"{authority}.key"),
-             "-CAcreateserial", "-extfile", str(pki / f"{name}.ext"),
-             "-out", str(pki / f"{name}.crt"))
+def _certificate(stem: Path, authority: Path, subject: str, extensions: str) -> None:
+    """Make `stem`.key and `stem`.crt, signed by the authority of that stem."""
+    key, request, wanted = f"{stem}.key", f"{stem}.csr", Path(f"{stem}.ext")
+    _key(Path(key))
+    wanted.write_text(f"keyUsage=critical,digitalSignature\n{extensions}\n")
+    _openssl("req", "-new", "-key", key, "-subj", subject, "-out", request)
+    signer = ("-CA", f"{authority}.crt", "-CAkey", f"{authority}.key", "-CAcreateserial")
+    details = ("-days", DAYS, "-extfile", str(wanted), "-out", f"{stem}.crt")
+    _openssl("x509", "-req", "-in", request, *signer, *details)
 
 
 def _openssl(*arguments: str) -> None:

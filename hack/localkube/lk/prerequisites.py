@@ -33,7 +33,7 @@ FULL_PACKAGES = CONTROL_PLANE_PACKAGES | {
 }
 
 
-def ensure(packages: dict[str, str], install: bool) -> None:
+def ensure(packages: dict[str, str], *, install: bool) -> None:
     """Check root and the packages; with `install`, bring the missing ones by apt-get."""
     if os.geteuid() != 0:
         raise LocalkubeError("must run as root (namespaces, mounts, cgroups)", code=EXIT_MISSING)
@@ -45,10 +45,13 @@ def ensure(packages: dict[str, str], install: bool) -> None:
     if missing:
         raise LocalkubeError(
             f"missing packages: {' '.join(missing)} (apt-get install them, "
-            "or run `up --install-packages`)", code=EXIT_MISSING)
+            "or run `up --install-packages`)",
+            code=EXIT_MISSING,
+        )
     if not Path("/sys/fs/cgroup/memory/cgroup.procs").exists():
         raise LocalkubeError(
-            "needs the cgroup v1 controllers under /sys/fs/cgroup", code=EXIT_MISSING)
+            "needs the cgroup v1 controllers under /sys/fs/cgroup", code=EXIT_MISSING
+        )
 
 
 def _missing(packages: dict[str, str]) -> list[str]:
@@ -67,9 +70,10 @@ def _install(packages: list[str]) -> None:
         ["apt-get", "-qq", "update"],
         ["apt-get", "-qq", "install", "--yes", "--no-install-recommends", *packages],
     ):
-        result = subprocess.run(command, env=environment, capture_output=True, text=True,
-                                check=False)
+        result = subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False
+        )
         if result.returncode != 0:
             raise LocalkubeError(
-                f"`{' '.join(command)}` failed: {result.stderr.strip()[-400:]}",
-                code=EXIT_MISSING)
+                f"`{' '.join(command)}` failed: {result.stderr.strip()[-400:]}", code=EXIT_MISSING
+            )

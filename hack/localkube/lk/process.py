@@ -14,6 +14,12 @@ from lk import cgroups
 from lk.paths import SOURCE, ClusterPaths
 from lk.report import LocalkubeError
 
+SUPERVISOR = SOURCE / "lk" / "supervisor.py"
+# The host's mounts and unmounts are seen inside, those made inside only there.
+UNSHARE = (
+    *("unshare", "--fork", "--pid", "--mount", "--net", "--uts", "--ipc"),
+    *("--mount-proc", "--propagation", "slave", "--kill-child"),
+)
 START_WITHIN_SECONDS = 10.0
 END_WITHIN_SECONDS = 10.0
 
@@ -23,11 +29,16 @@ def start(paths: ClusterPaths) -> int:
     log = paths.log("supervisor")
     with log.open("ab") as output:
         outer = subprocess.Popen(
-            ["unshare", "--fork", "--pid", "--mount", "--net", "--uts", "--ipc",
-             "--mount-proc", "--propagation", "slave", "--kill-child",
-             sys.executable, "-B", str(SOURCE / "lk" / "supervisor.py"), str(paths.plan)],
-            stdin=subprocess.DEVNULL, stdout=output, stderr=output, cwd="/",
-            start_new_session=True, preexec_fn=lambda: cgroups.enter(paths.name))
+            cgroups.entering(
+                paths.name,
+                [*UNSHARE, sys.executable, "-B", str(SUPERVISOR), str(paths.plan)],
+            ),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            cwd="/",
+            start_new_session=True,
+        )
     init = _child_of(outer, log)
     paths.init.write_text(json.dumps({"pid": init, "born": _born(init)}))
     return init

@@ -12,6 +12,7 @@ from lk.api import Api, ApiError
 from lk.cluster import Cluster
 
 PAGE_KIB = 4
+HEADING = f"{'COMPONENT':<26}{'VERSION':<12}{'PID':>8}{'RSS MIB':>9}{'UPTIME':>10}{'RESTARTS':>10}"
 
 
 def describe(cluster: Cluster) -> tuple[str, bool]:
@@ -23,15 +24,18 @@ def describe(cluster: Cluster) -> tuple[str, bool]:
     lines = [
         f"cluster     {paths.name} ({cluster.size}), {state}",
         f"api server  https://{addresses.node_ip}:6443 ({tools.version('kube-apiserver')})",
-        f"addresses   host {addresses.host_ip}, pods {addresses.pod_cidr}, "
-        f"services {addresses.service_cidr}",
+        f"addresses   host {addresses.host_ip}, node {addresses.node_ip}",
+        f"ranges      pods {addresses.pod_cidr}, services {addresses.service_cidr}",
         f"kubeconfig  {paths.kubeconfig}",
         f"state       {paths.root}",
         f"uptime      {_duration(time.time() - cluster.created)} since its first up",
     ]
     if init is not None:
-        lines += ["", f"{'COMPONENT':<26}{'VERSION':<12}{'PID':>8}{'RSS MIB':>9}"
-                  f"{'UPTIME':>10}{'RESTARTS':>10}", *_components(cluster, init)]
+        lines += [
+            "",
+            HEADING,
+            *_components(cluster, init),
+        ]
     return "\n".join(lines), healthy
 
 
@@ -58,8 +62,7 @@ def _components(cluster: Cluster, init: int) -> list[str]:
 
 
 def _line(name: str, version: str, pid: int | None, uptime: str, restarts: int) -> str:
-    return (f"{name:<26}{version:<12}{pid or '-':>8}{_rss_mib(pid):>9.0f}{uptime:>10}"
-            f"{restarts:>10}")
+    return f"{name:<26}{version:<12}{pid or '-':>8}{_rss_mib(pid):>9.0f}{uptime:>10}{restarts:>10}"
 
 
 def _answers(cluster: Cluster) -> bool:
@@ -77,8 +80,9 @@ def _rss_mib(pid: int | None) -> float:
 
 
 def _age(pid: int) -> float:
-    output = subprocess.run(["ps", "-o", "etimes=", "-p", str(pid)], capture_output=True,
-                            text=True, check=False).stdout
+    output = subprocess.run(
+        ["ps", "-o", "etimes=", "-p", str(pid)], capture_output=True, text=True, check=False
+    ).stdout
     return float(output.strip() or 0)
 
 

