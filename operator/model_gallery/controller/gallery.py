@@ -106,7 +106,7 @@ class GalleryReconciler:
                 extra={
                     "kind": kinds.GALLERY,
                     "namespace": metadata["namespace"],
-                    "name": metadata["name"],
+                    "object": metadata["name"],
                     "uid": metadata["uid"],
                     "generation": metadata.get("generation"),
                     "reason": new.reason,

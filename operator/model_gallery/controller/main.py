@@ -151,7 +151,14 @@ async def _work(
     """Fills the cache, reconciles and watches until told to stop or until the watch ends."""
     await _fill(parts, wish.namespaces)
     registry = kopf.OperatorRegistry()
-    sweeper = watch.Sweeper(parts.client, parts.cache, _swept(parts.intake))
+    sweeper = watch.Sweeper(
+        parts.client,
+        parts.cache,
+        lambda kind, body: parts.intake.take(kind, body, gone=True),
+        watched=dict(handlers.WATCHED),
+        namespaces=wish.namespaces,
+        label_selectors=_SELECTORS,
+    )
     handlers.register(registry, parts.intake, sweeper.noticed)
     stop_watching = asyncio.Event()
     reconciling = asyncio.create_task(parts.queue.run(), name="workqueue")
@@ -182,13 +189,6 @@ async def _work(
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await asyncio.gather(watching, stopping, reconciling, recording, return_exceptions=True)
-
-
-def _swept(intake: Intake) -> watch.Gone:
-    def gone(kind: str, body: kinds.Body) -> None:
-        intake.take(kind, body, gone=True)
-
-    return gone
 
 
 async def _fill(parts: _Parts, namespaces: tuple[str, ...]) -> None:

@@ -136,7 +136,7 @@ def _fields(body: dict[str, Any], condition: Condition) -> dict[str, Any]:
     return {
         "kind": labels.MODEL,
         "namespace": metadata["namespace"],
-        "name": metadata["name"],
+        "object": metadata["name"],
         "uid": metadata["uid"],
         "generation": metadata.get("generation"),
         "reason": condition.reason,

@@ -1,0 +1,25 @@
+"""InstallRequest: what a Model comes down to, whatever its source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_gallery.protocol.operation import Document, WantedFile
+
+__all__ = ["InstallRequest"]
+
+
+@dataclass(frozen=True, slots=True)
+class InstallRequest:
+    """What shall be on the volume.
+
+    Attributes:
+        documents: in publishing order; the configuration comes last, since backends look for it.
+        served_name: the name that backends know.
+        backend: the engine that the configuration names; empty where it names none.
+    """
+
+    files: tuple[WantedFile, ...]
+    documents: tuple[Document, ...]
+    served_name: str
+    backend: str

@@ -1,0 +1,170 @@
+"""What a watch event leads to: which keys are looked at, and which are left alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from model_gallery.api import labels
+from model_gallery.controller import kinds
+from model_gallery.controller.intake import Intake
+from model_gallery.controller.queued import Waiters
+from model_gallery.reconcile.outcome import Wait
+from model_gallery.api.conditions import Reason
+from model_gallery.runtime.workqueue import Key
+from support import builders as b
+
+
+class Keys:
+    """A queue that only remembers."""
+
+    def __init__(self) -> None:
+        self.added: list[Key] = []
+
+    def add(self, key: Key) -> None:
+        self.added.append(key)
+
+    def take(self) -> set[tuple[str, str]]:
+        taken = {(key.kind, key.name) for key in self.added}
+        self.added.clear()
+        return taken
+
+
+class Stub:
+    """Stands for the follower and the observer, of which the intake only tells what is gone."""
+
+    def consider(self, pod: Any) -> None:
+        self.seen = pod
+
+    def forget(self, uid: str) -> None:
+        self.forgotten = uid
+
+
+@pytest.fixture
+def keys() -> Keys:
+    return Keys()
+
+
+@pytest.fixture
+def waiters() -> Waiters:
+    return Waiters()
+
+
+@pytest.fixture
+def intake(keys: Keys, waiters: Waiters) -> Intake:
+    return Intake(kinds.new_cache(), keys, Stub(), Stub(), waiters)  # type: ignore[arg-type]
+
+
+def body(name: str, version: int = 1, **parts: Any) -> dict[str, Any]:
+    metadata = {
+        "name": name,
+        "namespace": "ns",
+        "uid": f"uid-{name}",
+        "resourceVersion": str(version),
+        "generation": 1,
+        "creationTimestamp": "2026-11-01T12:00:00Z",
+        **parts.pop("metadata", {}),
+    }
+    return {"metadata": metadata, **parts}
+
+
+def model(name: str, version: int = 1, **parts: Any) -> dict[str, Any]:
+    spec = {"galleryName": "g", "source": {"entry": {"name": name}}}
+    return body(name, version, **{"spec": spec, **parts})
+
+
+def gallery(name: str = "g", version: int = 1, **parts: Any) -> dict[str, Any]:
+    return body(name, version, **{"spec": {"storage": {"claimName": "c"}}, **parts})
+
+
+def job(name: str, version: int = 1, *, ended: bool = False) -> dict[str, Any]:
+    conditions = [{"type": "Complete", "status": "True"}] if ended else []
+    annotations = {labels.ANNOTATION_MODEL: "m1", labels.ANNOTATION_GALLERY: "g"}
+    return body(
+        name,
+        version,
+        metadata={"annotations": annotations, "labels": {labels.LABEL_MODEL_UID: "uid-m1"}},
+        status={"conditions": conditions},
+    )
+
+
+def test_a_repeated_event_wakes_nobody(intake: Intake, keys: Keys) -> None:
+    """After a re-list every object comes again; that must cost no reconciliation."""
+    intake.take(kinds.MODEL, model("m1"), gone=False)
+    first = keys.take()
+    intake.take(kinds.MODEL, model("m1", 2), gone=False)
+
+    assert first == {(kinds.MODEL, "m1")}
+    assert keys.take() == set()
+
+
+def test_a_changed_gallery_wakes_its_models(intake: Intake, keys: Keys) -> None:
+    intake.take(kinds.MODEL, model("m1"), gone=False)
+    intake.take(kinds.GALLERY, gallery(), gone=False)
+    keys.take()
+
+    intake.take(kinds.GALLERY, gallery(version=2, metadata={"generation": 2}), gone=False)
+
+    assert keys.take() == {(kinds.GALLERY, "g"), (kinds.MODEL, "m1")}
+
+
+def test_a_gallerys_own_status_wakes_no_models(intake: Intake, keys: Keys) -> None:
+    intake.take(kinds.MODEL, model("m1"), gone=False)
+    intake.take(kinds.GALLERY, gallery(), gone=False)
+    keys.take()
+
+    intake.take(kinds.GALLERY, gallery(version=2, status={"observedGeneration": 1}), gone=False)
+
+    assert keys.take() == {(kinds.GALLERY, "g")}
+
+
+def test_a_claim_wakes_who_lives_on_it(intake: Intake, keys: Keys) -> None:
+    intake.take(kinds.MODEL, model("m1"), gone=False)
+    intake.take(kinds.GALLERY, gallery(), gone=False)
+    keys.take()
+
+    intake.take(kinds.CLAIM, body("c", status={"phase": "Bound"}), gone=False)
+    intake.take(kinds.CLAIM, body("other", status={"phase": "Bound"}), gone=False)
+
+    assert keys.take() == {(kinds.GALLERY, "g"), (kinds.MODEL, "m1")}
+
+
+def test_a_worker_wakes_its_model(intake: Intake, keys: Keys) -> None:
+    intake.take(kinds.JOB, job("j"), gone=False)
+
+    assert keys.take() == {(kinds.MODEL, "m1")}
+
+
+def test_a_free_place_wakes_who_waited_longest(
+    intake: Intake, keys: Keys, waiters: Waiters
+) -> None:
+    for number in (3, 1, 2):
+        observed = b.observed(meta=b.meta(name=f"w{number}"))
+        waiters.note(Key(kinds.MODEL, "ns", f"w{number}"), observed, Wait(Reason.QUEUED, ""))
+    intake.take(kinds.JOB, job("j"), gone=False)
+    keys.take()
+
+    intake.take(kinds.JOB, job("j", 2, ended=True), gone=False)
+
+    assert keys.take() == {(kinds.MODEL, "m1"), (kinds.MODEL, "w1"), (kinds.MODEL, "w2")}
+
+
+def test_the_end_of_a_model_frees_its_name(intake: Intake, keys: Keys) -> None:
+    intake.take(kinds.MODEL, model("m1"), gone=False)
+    spec = {"galleryName": "g", "source": {"entry": {"name": "m1"}}}
+    intake.take(kinds.MODEL, model("rival", spec=spec), gone=False)
+    keys.take()
+
+    intake.take(kinds.MODEL, model("m1", 2), gone=True)
+
+    assert keys.take() == {(kinds.MODEL, "m1"), (kinds.MODEL, "rival")}
+
+
+def test_a_late_farewell_to_a_predecessor_is_ignored(intake: Intake, keys: Keys) -> None:
+    intake.take(kinds.MODEL, model("m1", metadata={"uid": "new"}), gone=False)
+    keys.take()
+
+    intake.take(kinds.MODEL, model("m1", 9), gone=True)
+
+    assert keys.take() == set()
+    assert intake.cache.get(kinds.MODEL, "ns", "m1") is not None

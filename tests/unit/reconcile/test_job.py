@@ -1,0 +1,96 @@
+"""The worker Job: what every pod of ours must and must not have."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from model_gallery.protocol import exitcodes, operation
+from model_gallery.reconcile import model, names
+from model_gallery.reconcile.manifests import configmap
+from support import builders as b
+
+
+@pytest.fixture
+def job() -> dict[str, Any]:
+    outcome = model.decide(b.observed(), b.NOW, 0.0).outcome
+    return outcome.actions[0].job
+
+
+def test_the_pod_passes_restricted(job: dict[str, Any]) -> None:
+    pod = job["spec"]["template"]["spec"]
+    container = pod["containers"][0]
+
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container["securityContext"] == {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    }
+    assert pod["automountServiceAccountToken"] is False
+    assert {kind for volume in pod["volumes"] for kind in volume if kind != "name"} <= {
+        "persistentVolumeClaim",
+        "emptyDir",
+        "configMap",
+    }
+
+
+def test_hopeless_exit_codes_fail_the_job_at_once(job: dict[str, Any]) -> None:
+    rule = job["spec"]["podFailurePolicy"]["rules"][0]
+    hopeless = {row.code for row in exitcodes.TABLE if row.klass is exitcodes.Class.STALLED}
+
+    assert rule["action"] == "FailJob"
+    assert set(rule["onExitCodes"]["values"]) == hopeless
+    assert 14 not in hopeless
+
+
+def test_two_pods_never_write_at_once(job: dict[str, Any]) -> None:
+    assert job["spec"]["podReplacementPolicy"] == "Failed"
+    assert job["spec"]["parallelism"] == 1
+    assert job["spec"]["template"]["spec"]["restartPolicy"] == "Never"
+
+
+def test_the_operation_survives_the_kubelets_expansion() -> None:
+    """`$(NAME)` in a template of the gallery must reach the worker as it is."""
+    request = b.REQUEST.__class__(
+        files=(),
+        documents=(operation.Document(path="a.yaml", content="x: $(HOSTNAME)\n"),),
+        served_name="a",
+        backend="",
+    )
+    outcome = model.decide(b.observed(request=request), b.NOW, 0.0).outcome
+    env = outcome.actions[0].job["spec"]["template"]["spec"]["containers"][0]["env"]
+    value = next(item["value"] for item in env if item["name"] == operation.ENV_OPERATION)
+
+    assert "$$(HOSTNAME)" in value
+    assert operation.parse(value.replace("$$(", "$(")).documents[0].content == "x: $(HOSTNAME)\n"
+
+
+def test_a_large_operation_travels_in_a_config_map() -> None:
+    content = "x" * (operation.MAX_ENV_BYTES + 1)
+    request = b.REQUEST.__class__(
+        files=(),
+        documents=(operation.Document(path="a.yaml", content=content),),
+        served_name="a",
+        backend="",
+    )
+    start = model.decide(b.observed(request=request), b.NOW, 0.0).outcome.actions[0]
+    carrier = configmap.operation(start.job["metadata"]["name"], "u", "ns", start.operation)
+
+    assert content not in json.dumps(start.job)
+    assert operation.parse(carrier["data"]["operation.json"]).documents[0].content == content
+
+
+@pytest.mark.parametrize("name", ["a", "a.b", "x" * 253, "m-" + "y" * 60])
+def test_job_names_are_legal_and_distinct(name: str) -> None:
+    first, second = names.worker_name(name, "install", "1"), names.worker_name(name, "install", "2")
+
+    assert first != second
+    assert len(first) <= 63
+    assert "." not in first
+
+
+def test_names_that_look_alike_get_different_workers() -> None:
+    assert names.worker_name("a.b", "install", "u1") != names.worker_name("a-b", "install", "u2")
