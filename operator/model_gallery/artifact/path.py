@@ -20,7 +20,7 @@ MAX_COMPONENT_BYTES = 255
 RESERVED_ROOT = ".modelgallery"
 """The folder on a volume that is ours; no published path may lie in it."""
 
-_DRIVE = re.compile(r"[A-Za-z]:")
+_DRIVE = re.compile(r"(?:^|/)[A-Za-z]:")
 _RESERVED_COMPONENTS = frozenset({"lost+found"})
 
 

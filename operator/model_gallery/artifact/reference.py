@@ -19,9 +19,11 @@ from urllib.parse import quote, unquote, urlsplit
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 
-__all__ = ["MAX_URI_LENGTH", "SourceRef", "parse"]
+__all__ = ["MAX_REDIRECT_LENGTH", "MAX_URI_LENGTH", "SourceRef", "parse", "redirect_target"]
 
 MAX_URI_LENGTH = 2048
+MAX_REDIRECT_LENGTH = 16 * 1024
+"""Signed URLs that stores redirect to are long; people do not write such."""
 
 _HUGGING_FACE = "https://huggingface.co"
 _GITHUB_RAW = "https://raw.githubusercontent.com"
@@ -63,6 +65,19 @@ def parse(uri: str) -> SourceRef:
     if short:
         return SourceRef(uri, _expand(short["scheme"], short["rest"], shown))
     return SourceRef(uri, _checked_url(uri, shown))
+
+
+def redirect_target(url: str) -> str:
+    """Returns the absolute http(s) URL that a server redirects to, without its fragment.
+
+    Raises:
+        StalledError: InvalidSpec, where a URI of a user would be refused for it too.
+    """
+    url = url.partition("#")[0]
+    shown = url.partition("?")[0][:200]
+    if len(url) > MAX_REDIRECT_LENGTH or _FORBIDDEN.search(url):
+        raise _invalid(shown, "is too long, or has spaces, control characters or backslashes")
+    return _checked_url(url, shown)
 
 
 def _expand(scheme: str, rest: str, shown: str) -> str:

@@ -74,7 +74,7 @@ class _Refused(Exception):  # noqa: N818 - never leaves this module
 class _LenientParser(Reader, Scanner, Parser):
     """PyYAML's own parser, with the escape that go-yaml knows beyond the standard."""
 
-    ESCAPE_REPLACEMENTS = {**Scanner.ESCAPE_REPLACEMENTS, "'": "'"}  # noqa: RUF012
+    ESCAPE_REPLACEMENTS = {**Scanner.ESCAPE_REPLACEMENTS, "'": "'"}  # type: ignore[misc] # noqa: RUF012
 
     def __init__(self, text: str) -> None:
         Reader.__init__(self, text)
@@ -82,7 +82,11 @@ class _LenientParser(Reader, Scanner, Parser):
         Parser.__init__(self)
 
 
-_FastParser: type[Any] = yaml.cyaml.CParser if yaml.__with_libyaml__ else _LenientParser
+_FastParser: type[Any] = (
+    yaml.cyaml.CParser  # type: ignore[attr-defined] # where PyYAML was built with libyaml
+    if yaml.__with_libyaml__
+    else _LenientParser
+)
 
 
 def load(text: bytes | str, *, what: str, reason: Reason) -> Any:
@@ -125,7 +129,7 @@ def _decoded(text: bytes | str) -> str:
         raise _Refused(f"is larger than {MAX_TEXT_BYTES // 2**20} MiB", 1)
     if isinstance(text, bytes):
         try:
-            text = text.decode()
+            return text.decode().removeprefix("\ufeff")
         except UnicodeDecodeError as error:
             raise _Refused("is no UTF-8", text.count(b"\n", 0, error.start) + 1) from error
     return text.removeprefix("\ufeff")
@@ -168,6 +172,7 @@ class _Builder:
             return self._alias(event)
         before = self.expanded
         self.expanded += 1
+        value: Any
         if isinstance(event, ScalarEvent):
             self.expanded += len(event.value)
             value = _scalar(event)
@@ -182,9 +187,10 @@ class _Builder:
         return value
 
     def _alias(self, event: AliasEvent) -> Any:
-        found = self._anchors.get(event.anchor)
+        anchor = event.anchor or ""
+        found = self._anchors.get(anchor)
         if found is None:
-            raise _Refused(f"alias *{event.anchor[:64]} has no complete anchor", _line(event))
+            raise _Refused(f"alias *{anchor[:64]} has no complete anchor", _line(event))
         value, weight = found
         self.expanded += weight
         if self.expanded > _MAX_EXPANDED:

@@ -98,8 +98,9 @@ class GalleryReconciler:
             new = transitions.condition(after.conditions, type_)
             if new is None or not transitions.is_news(old, new):
                 continue
-            kind = "Normal" if new.status != "False" else "Warning"
-            self.recorder.event(body, kind, new.reason, new.message)
+            self.recorder.event(
+                body, "Warning" if new.status == "False" else "Normal", new.reason, new.message
+            )
             metadata = body["metadata"]
             _LOG.info(
                 new.message or "Reconciled Gallery",

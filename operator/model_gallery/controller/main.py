@@ -204,9 +204,9 @@ async def _fill(parts: _Parts, namespaces: tuple[str, ...]) -> None:
         for namespace, name in parts.cache.keys(kind):
             parts.queue.add(Key(kind, namespace, name))
     for namespace, name in parts.cache.keys(kinds.POD):
-        body = parts.cache.get(kinds.POD, namespace, name)
-        if body is not None:
-            parts.follower.consider(body)
+        pod = parts.cache.get(kinds.POD, namespace, name)
+        if pod is not None:
+            parts.follower.consider(pod)
 
 
 async def _restore(parts: _Parts, namespace: str, name: str) -> None:

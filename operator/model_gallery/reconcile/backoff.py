@@ -18,5 +18,5 @@ def delay_seconds(attempts: int, jitter: float, asked: float | None = None) -> f
         asked: seconds that the source asked for; never undercut, at most an hour.
     """
     exponent = min(max(attempts, 1) - 1, 10)
-    delay = min(_CAP_SECONDS, _BASE_SECONDS * 2**exponent) * (1 + _SPREAD * jitter)
+    delay = min(_CAP_SECONDS, _BASE_SECONDS * float(1 << exponent)) * (1 + _SPREAD * jitter)
     return max(delay, min(asked or 0.0, 3600.0))

@@ -1,0 +1,190 @@
+"""What an install does with the volume: fetch, take from what is there, or refuse.
+
+Rules, in this order:
+1. Two files of one plan never share a path, nor is one the folder of another.
+2. A path that another Model publishes with other content is a conflict; with the same it is shared.
+3. A loose file is never overwritten; with the promised content it is taken over.
+4. Content that already lies on the volume is linked, not fetched.
+5. The bytes and inodes still needed must be free before the first byte, with a reserve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import StalledError
+
+__all__ = [
+    "Found",
+    "Owned",
+    "Plan",
+    "Step",
+    "Wanted",
+    "check_free",
+    "plan",
+]
+
+_RESERVE = 0.05
+_INODES_PER_FILE = 3
+"""The staged file, its journal, and the published name where the file system copies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """One path of the plan.
+
+    Attributes:
+        sha256: expected digest; None where the source promises none.
+        size_bytes: None while unknown.
+        fetched: False for documents, whose content is at hand.
+    """
+
+    path: str
+    sha256: str | None
+    size_bytes: int | None
+    fetched: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Owned:
+    """A path that a receipt names."""
+
+    path: str
+    sha256: str
+    owner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The volume as far as a plan needs it.
+
+    Attributes:
+        others: by path, what other Models publish.
+        own: by path, the digest that this Model published before.
+        loose: by path, the digest of existing files that no receipt names.
+        blobs: sizes of the contents on the volume, by sha256.
+    """
+
+    others: Mapping[str, Owned]
+    own: Mapping[str, str]
+    loose: Mapping[str, str]
+    blobs: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How one path gets its content.
+
+    Attributes:
+        fetch: whether bytes must come from the source.
+        adopt: whether the loose file at the path becomes ours.
+    """
+
+    wanted: Wanted
+    fetch: bool
+    adopt: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All steps, in the order of the wish, and what this plan no longer publishes."""
+
+    steps: tuple[Step, ...]
+    leaving: tuple[str, ...]
+
+    @property
+    def fetch_bytes(self) -> int | None:
+        """Bytes to fetch; None while a size is unknown."""
+        total = 0
+        for step in self.steps:
+            if step.fetch and step.wanted.size_bytes is None:
+                return None
+            if step.fetch:
+                total += step.wanted.size_bytes or 0
+        return total
+
+    @property
+    def reused_bytes(self) -> int:
+        """Bytes of fetched files that are on the volume already."""
+        return sum(
+            step.wanted.size_bytes or 0
+            for step in self.steps
+            if not step.fetch and step.wanted.fetched
+        )
+
+
+def plan(wanted: Sequence[Wanted], found: Found) -> Plan:
+    """Returns the plan.
+
+    Raises:
+        StalledError: InvalidSpec for rule 1, PathConflict for rules 2 and 3.
+    """
+    _check_paths([item.path for item in wanted])
+    steps = tuple(_step(item, found) for item in wanted)
+    kept = {item.path for item in wanted}
+    return Plan(steps, tuple(sorted(path for path in found.own if path not in kept)))
+
+
+def check_free(plan: Plan, staged_bytes: int, free_bytes: int, free_inodes: int) -> None:
+    """Refuses a plan for which the volume has no room.
+
+    Args:
+        staged_bytes: what an earlier attempt has fetched already.
+
+    Raises:
+        StalledError: NoSpace, with what is needed and what is free.
+    """
+    known = sum(step.wanted.size_bytes or 0 for step in plan.steps if step.fetch)
+    needed = max(0, known - staged_bytes)
+    with_reserve = int(needed * (1 + _RESERVE))
+    if with_reserve > free_bytes:
+        raise StalledError(
+            Reason.NO_SPACE,
+            f"{needed} bytes are needed and {free_bytes} are free on the volume"
+            f" (a reserve of {_RESERVE:.0%} included); free some or enlarge it",
+        )
+    inodes = _INODES_PER_FILE * len(plan.steps)
+    if inodes > free_inodes:
+        raise StalledError(
+            Reason.NO_SPACE,
+            f"{inodes} inodes are needed and {free_inodes} are free on the volume",
+        )
+
+
+def _check_paths(paths: Sequence[str]) -> None:
+    seen: set[str] = set()
+    for path in paths:
+        if path in seen:
+            raise StalledError(Reason.INVALID_SPEC, f"two files have the path {path!r}")
+        seen.add(path)
+    for path in paths:
+        parts = path.split("/")
+        for depth in range(1, len(parts)):
+            above = "/".join(parts[:depth])
+            if above in seen:
+                raise StalledError(
+                    Reason.INVALID_SPEC, f"{above!r} is a file and the folder of {path!r}"
+                )
+
+
+def _step(item: Wanted, found: Found) -> Step:
+    other = found.others.get(item.path)
+    if other is not None and other.sha256 != item.sha256:
+        raise StalledError(
+            Reason.PATH_CONFLICT,
+            f"Model {other.owner} publishes other content under {item.path!r};"
+            " give this Model another path or gallery",
+        )
+    loose = found.loose.get(item.path) if other is None and item.path not in found.own else None
+    if loose is not None and loose != item.sha256:
+        raise StalledError(
+            Reason.PATH_CONFLICT,
+            f"a file that no Model owns is at {item.path!r} with other content; move it away",
+        )
+    if loose is not None:
+        return Step(item, fetch=False, adopt=True)
+    size = found.blobs.get(item.sha256) if item.sha256 else None
+    there = size is not None and item.size_bytes in {None, size}
+    return Step(item, fetch=item.fetched and not there)

@@ -1,0 +1,34 @@
+"""Names on the volume. All of ours lie in one hidden folder at its root."""
+
+from __future__ import annotations
+
+from model_gallery.artifact.path import RESERVED_ROOT
+
+__all__ = ["RECEIPTS", "ROOT", "Parts", "blob", "receipt", "staging", "temporary"]
+
+Parts = tuple[str, ...]
+"""A path below the volume's root, by its components."""
+
+ROOT: Parts = (RESERVED_ROOT,)
+RECEIPTS: Parts = (*ROOT, "receipts")
+
+
+def blob(sha256: str) -> Parts:
+    """Where a content lies, once."""
+    return (*ROOT, "blobs", "sha256", sha256)
+
+
+def receipt(model_uid: str) -> Parts:
+    """Where it is recorded what was published for a Model."""
+    return (*RECEIPTS, f"{model_uid}.json")
+
+
+def staging(model_uid: str, plan_digest: str = "") -> Parts:
+    """Where unfinished files of a Model lie, for one plan or for all of them."""
+    own = (*ROOT, "staging", model_uid)
+    return (*own, plan_digest) if plan_digest else own
+
+
+def temporary(model_uid: str) -> str:
+    """The name beside a target under which a file is made before it is renamed."""
+    return f".modelgallery-{model_uid}.tmp"

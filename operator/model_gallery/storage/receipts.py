@@ -1,0 +1,93 @@
+"""Receipts: what was published for whom. Written before the first publish of a plan and after its last.
+
+So whatever happens in between, everything that a Model may own on the volume stands in its receipt.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from model_gallery.artifact.path import ArtifactPath
+from model_gallery.errors import GalleryError
+from model_gallery.storage import layout
+from model_gallery.storage.volume import Volume
+
+__all__ = ["Receipt", "ReceiptFile", "read_all", "remove", "write"]
+
+_LOG = logging.getLogger(__name__)
+_MAX_BYTES = 4 * 1024 * 1024
+
+
+class ReceiptFile(BaseModel):
+    """One published file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    path: str
+    size_bytes: int
+    sha256: str
+
+
+class Receipt(BaseModel):
+    """What was published for one Model.
+
+    Attributes:
+        files: what the present plan publishes, documents among them.
+        leaving: what an earlier plan published and this one does not; being removed.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    format: int = 1
+    namespace: str
+    name: str
+    uid: str
+    plan_digest: str
+    files: tuple[ReceiptFile, ...] = ()
+    leaving: tuple[ReceiptFile, ...] = ()
+
+    @property
+    def owner(self) -> str:
+        """The Model, as messages name it."""
+        return f"{self.namespace}/{self.name}"
+
+    @property
+    def everything(self) -> tuple[ReceiptFile, ...]:
+        """All that the Model may own on the volume."""
+        return self.files + self.leaving
+
+
+def read_all(volume: Volume) -> dict[str, Receipt]:
+    """Returns the readable receipts by the uid of their Model.
+
+    A backend could have written anything here, so paths are checked like those of a gallery.
+    """
+    receipts = {}
+    for name in volume.names(layout.RECEIPTS):
+        content = volume.read((*layout.RECEIPTS, name), _MAX_BYTES)
+        if content is None or not name.endswith(".json"):
+            continue
+        try:
+            receipt = Receipt.model_validate_json(content)
+            for file in receipt.everything:
+                ArtifactPath.parse(file.path)
+        except (ValidationError, GalleryError):
+            _LOG.warning("Ignored an unreadable receipt", extra={"receipt": name})
+            continue
+        if name == f"{receipt.uid}.json":
+            receipts[receipt.uid] = receipt
+    return receipts
+
+
+def write(volume: Volume, receipt: Receipt) -> None:
+    """Puts a receipt in place, durably."""
+    content = receipt.model_dump_json().encode()
+    volume.write(layout.receipt(receipt.uid), content, layout.temporary(receipt.uid))
+
+
+def remove(volume: Volume, uid: str) -> None:
+    """Removes a receipt, and the folders around it that it leaves empty."""
+    volume.remove(layout.receipt(uid))
+    volume.remove_empty(layout.RECEIPTS)

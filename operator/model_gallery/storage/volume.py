@@ -1,0 +1,268 @@
+"""The volume: the only place that writes files.
+
+Every path is walked by folder descriptors with O_NOFOLLOW: backends share the volume, and a link that
+one of them planted must lead nowhere. Errors of the file system become ours here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import GalleryError, StalledError, TransientError
+from model_gallery.storage.layout import Parts
+
+__all__ = ["FileFacts", "Volume", "translated"]
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# Without O_NONBLOCK the open of a planted FIFO would wait for ever.
+_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
+_COPY_BLOCK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What the file system tells of a file."""
+
+    size_bytes: int
+    inode: int
+    links: int
+
+
+class Volume:
+    """A mounted volume. Paths are tuples of components below its root."""
+
+    def __init__(self, root: Path) -> None:
+        with translated((), "open the volume"):
+            self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """Gives the descriptor back."""
+        os.close(self._root)
+
+    def free(self) -> tuple[int, int]:
+        """Returns free bytes and free inodes, as an ordinary user has them."""
+        facts = os.fstatvfs(self._root)
+        inodes = facts.f_favail if facts.f_files else 1 << 62
+        return facts.f_bavail * facts.f_frsize, inodes
+
+    @contextmanager
+    def folder(self, parts: Parts, *, create: bool = False) -> Iterator[int]:
+        """Hands out the descriptor of a folder.
+
+        Raises:
+            StalledError: UnsafePath where a component is no folder.
+            FileNotFoundError: it does not exist and shall not be made.
+        """
+        current = os.dup(self._root)
+        try:
+            for depth, part in enumerate(parts):
+                deeper = _enter(current, part, parts[: depth + 1], create=create)
+                os.close(current)
+                current = deeper
+            yield current
+        finally:
+            os.close(current)
+
+    def facts(self, parts: Parts) -> FileFacts | None:
+        """Returns what is told of a regular file; None where nothing is there.
+
+        Raises:
+            StalledError: UnsafePath where something other than a regular file is there.
+        """
+        try:
+            with self.folder(parts[:-1]) as parent:
+                found = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(found.st_mode):
+            raise StalledError(Reason.UNSAFE_PATH, f"{_shown(parts)} exists and is no regular file")
+        return FileFacts(found.st_size, found.st_ino, found.st_nlink)
+
+    def open_file(self, parts: Parts, *, write: bool = False) -> int:
+        """Opens a regular file; with `write` it is made, and its folders too, where it is missing.
+
+        Raises:
+            StalledError: UnsafePath where something other than a regular file is there.
+            FileNotFoundError: it does not exist and was only to be read.
+        """
+        flags = _FILE | (os.O_RDWR | os.O_CREAT if write else os.O_RDONLY)
+        with self.folder(parts[:-1], create=write) as parent, translated(parts, "open"):
+            opened = os.open(parts[-1], flags, 0o644, dir_fd=parent)
+        if not stat.S_ISREG(os.fstat(opened).st_mode):
+            os.close(opened)
+            raise StalledError(Reason.UNSAFE_PATH, f"{_shown(parts)} exists and is no regular file")
+        return opened
+
+    def read(self, parts: Parts, limit: int) -> bytes | None:
+        """Returns the content of a small file; None where it does not exist or is larger."""
+        try:
+            opened = self.open_file(parts)
+        except FileNotFoundError:
+            return None
+        with os.fdopen(opened, "rb") as file, translated(parts, "read"):
+            content = file.read(limit + 1)
+        return content if len(content) <= limit else None
+
+    def write(self, parts: Parts, content: bytes, temporary: str) -> None:
+        """Puts a small file in place at once: written beside it, synced, renamed."""
+        beside = (*parts[:-1], temporary)
+        self.remove(beside)
+        opened = self.open_file(beside, write=True)
+        try:
+            with translated(parts, "write"):
+                os.fchmod(opened, 0o644)
+                view = memoryview(content)
+                while view:
+                    view = view[os.write(opened, view) :]
+                os.fsync(opened)
+        finally:
+            os.close(opened)
+        self.rename(beside, parts)
+
+    def rename(self, source: Parts, target: Parts) -> None:
+        """Moves a file over whatever file is at the target, and makes that durable."""
+        with (
+            self.folder(source[:-1]) as here,
+            self.folder(target[:-1], create=True) as there,
+            translated(target, "rename"),
+        ):
+            os.rename(source[-1], target[-1], src_dir_fd=here, dst_dir_fd=there)
+            os.fsync(there)
+
+    def link(self, source: Parts, target: Parts, temporary: str) -> bool:
+        """Gives a file another name, or a copy where the file system has no links.
+
+        Returns:
+            False where the target exists already: nothing is overwritten.
+        """
+        with self.folder(source[:-1]) as here, self.folder(target[:-1], create=True) as there:
+            try:
+                os.link(
+                    source[-1],
+                    target[-1],
+                    src_dir_fd=here,
+                    dst_dir_fd=there,
+                    follow_symlinks=False,
+                )
+                os.fsync(there)
+            except FileExistsError:
+                return False
+            except OSError as error:
+                if error.errno not in _NO_LINKS:
+                    raise _ours(error, target, "link") from error
+            else:
+                return True
+        if self.facts(target) is not None:
+            return False
+        self._copy(source, (*target[:-1], temporary))
+        self.rename((*target[:-1], temporary), target)
+        return True
+
+    def remove(self, parts: Parts) -> bool:
+        """Removes a file or link (never what it points to); returns whether it was there."""
+        try:
+            with self.folder(parts[:-1]) as parent, translated(parts, "remove"):
+                os.unlink(parts[-1], dir_fd=parent)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def remove_empty(self, parts: Parts) -> None:
+        """Removes a folder and its parents as far as they are empty; the root stays."""
+        while parts:
+            try:
+                with self.folder(parts[:-1]) as parent:
+                    os.rmdir(parts[-1], dir_fd=parent)
+            except (OSError, StalledError):
+                return
+            parts = parts[:-1]
+
+    def names(self, parts: Parts) -> list[str]:
+        """Returns the names in a folder, sorted; none where it does not exist."""
+        try:
+            with self.folder(parts) as opened, translated(parts, "list"):
+                return sorted(os.listdir(opened))  # noqa: PTH208 - a descriptor, not a path
+        except FileNotFoundError:
+            return []
+
+    def remove_tree(self, parts: Parts) -> None:
+        """Removes a folder of ours with all that is in it; links are removed, not followed."""
+        for name in self.names(parts):
+            inner = (*parts, name)
+            with self.folder(parts) as parent:
+                mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
+            if stat.S_ISDIR(mode):
+                self.remove_tree(inner)
+            else:
+                self.remove(inner)
+        self.remove_empty(parts)
+
+    def _copy(self, source: Parts, target: Parts) -> None:
+        self.remove(target)
+        reading = self.open_file(source)
+        writing = self.open_file(target, write=True)
+        try:
+            with translated(target, "copy"):
+                while block := os.read(reading, _COPY_BLOCK):
+                    view = memoryview(block)
+                    while view:
+                        view = view[os.write(writing, view) :]
+                os.fchmod(writing, 0o644)
+                os.fsync(writing)
+        finally:
+            os.close(reading)
+            os.close(writing)
+
+
+def _enter(parent: int, part: str, path: Parts, *, create: bool) -> int:
+    with translated(path, "open folder"):
+        try:
+            return os.open(part, _FOLDER, dir_fd=parent)
+        except FileNotFoundError:
+            if not create:
+                raise
+        try:
+            os.mkdir(part, 0o755, dir_fd=parent)
+        except FileExistsError:
+            pass
+        else:
+            os.fsync(parent)
+        return os.open(part, _FOLDER, dir_fd=parent)
+
+
+@contextmanager
+def translated(parts: Parts, act: str) -> Iterator[None]:
+    """Turns what the file system says into our errors; a missing file stays FileNotFoundError."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise _ours(error, parts, act) from error
+
+
+def _ours(error: OSError, parts: Parts, act: str) -> GalleryError:
+    what = f"cannot {act} {_shown(parts)}: {os.strerror(error.errno or 0)}"
+    match error.errno:
+        case errno.ENOSPC | errno.EDQUOT:
+            return StalledError(Reason.NO_SPACE, f"{what}; free space on the volume or enlarge it")
+        case errno.EROFS | errno.EACCES | errno.EPERM:
+            return StalledError(Reason.READ_ONLY_VOLUME, what)
+        case errno.ELOOP | errno.ENOTDIR | errno.EISDIR | errno.ENXIO | errno.EEXIST:
+            return StalledError(Reason.UNSAFE_PATH, f"{what} (a link or a foreign object)")
+        case errno.ENAMETOOLONG:
+            return StalledError(Reason.UNSAFE_PATH, what)
+        case _:
+            return TransientError(Reason.VOLUME_IO_ERROR, what)
+
+
+def _shown(parts: Parts) -> str:
+    return "/".join(parts)[:200] or "/"

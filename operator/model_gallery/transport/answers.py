@@ -1,0 +1,63 @@
+"""What a server's refusal means: status and headers in, one of our errors out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import GalleryError, StalledError, TransientError
+
+__all__ = ["refusal", "retry_after_seconds", "shown"]
+
+_MAX_RETRY_AFTER = 3600.0
+_SHOWN_CHARACTERS = 160
+_FIRST_ERROR, _FIRST_SERVER_ERROR = 400, 500
+_GONE = frozenset({404, 410})
+_FORBIDDEN = frozenset({401, 403})
+_TIMEOUT, _RANGE, _TOO_MANY, _UNAVAILABLE = 408, 416, 429, 503
+
+
+def shown(url: str) -> str:
+    """Returns the URL as people may see it: without query, user name and password."""
+    parts = urlsplit(url)
+    host = parts.netloc.rpartition("@")[2]
+    return f"{parts.scheme}://{host}{parts.path}"[:_SHOWN_CHARACTERS]
+
+
+def refusal(status: int, headers: Mapping[str, str], url: str) -> GalleryError | None:
+    """Returns the error that an answer stands for, or None for one that holds content.
+
+    416 is none: it answers a range that lies behind the end, which the caller judges.
+    """
+    where = shown(url)
+    if status < _FIRST_ERROR or status == _RANGE:
+        return None
+    after = retry_after_seconds(headers.get("retry-after", ""))
+    if status == _TOO_MANY or (status == _UNAVAILABLE and after is not None):
+        message = f"{where}: the server asks to wait (HTTP {status})"
+        return TransientError(Reason.RATE_LIMITED, message, retry_after=after)
+    if status == _TIMEOUT or status >= _FIRST_SERVER_ERROR:
+        return TransientError(Reason.SERVER_ERROR, f"{where}: HTTP {status}", retry_after=after)
+    if status in _GONE:
+        return StalledError(Reason.NOT_FOUND, f"{where}: HTTP {status}; correct the URI")
+    if status in _FORBIDDEN:
+        return StalledError(Reason.UNAUTHORIZED, f"{where}: HTTP {status}; access is refused")
+    return StalledError(Reason.NOT_FOUND, f"{where}: HTTP {status}")
+
+
+def retry_after_seconds(text: str) -> float | None:
+    """Returns the seconds of a Retry-After header in either form, at most an hour."""
+    text = text.strip()
+    if not text:
+        return None
+    if text.isdecimal():
+        return min(float(text[:9]), _MAX_RETRY_AFTER)
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    left = (moment - datetime.now(UTC)).total_seconds()  # noqa: TID251 - an edge reads the clock
+    return min(max(left, 0.0), _MAX_RETRY_AFTER)

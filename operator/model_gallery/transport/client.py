@@ -1,0 +1,254 @@
+"""One HTTP client for model files and gallery indexes.
+
+It follows redirects itself, one hop at a time, each judged anew; asks for bytes as they are; never sends
+anything but its own few headers, so that no credential can leave with a redirect. Foreign errors become
+ours here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError, NewConnectionError, SSLError
+
+from model_gallery import __version__
+from model_gallery.api.conditions import Reason
+from model_gallery.artifact import reference
+from model_gallery.errors import GalleryError, StalledError, TransientError
+from model_gallery.protocol.operation import NetworkPolicy
+from model_gallery.transport import answers
+from model_gallery.transport.targets import Targets
+
+__all__ = ["Fetched", "HttpClient", "Response"]
+
+_CONNECT_SECONDS = 10.0
+_READ_SECONDS = 60.0
+"""Both for the headers and for each read of the body: a connection without a byte is a stall."""
+_MAX_REDIRECTS = 5
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_NOT_MODIFIED = 304
+_BLOCK = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """An answer whose body is still to be read.
+
+    Attributes:
+        headers: names in lower case.
+        url: of the last hop.
+    """
+
+    status: int
+    headers: Mapping[str, str]
+    url: str
+    _raw: urllib3.BaseHTTPResponse
+
+    def readinto(self, buffer: memoryview) -> int:
+        """Fills the buffer with the next bytes as they were sent.
+
+        Returns:
+            How many; 0 at the end.
+
+        Raises:
+            TransientError: Interrupted.
+        """
+        try:
+            data = self._raw.read(len(buffer), decode_content=False)
+        except (HTTPError, OSError) as error:
+            raise _interrupted(self.url, error) from error
+        buffer[: len(data)] = data
+        return len(data)
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """A whole small document.
+
+    Attributes:
+        body: None where the server says that it is unchanged.
+    """
+
+    body: bytes | None
+    etag: str | None
+    last_modified: str | None
+    url: str
+
+
+class HttpClient:
+    """A client that reaches only what the policy allows. Safe to use from several threads.
+
+    Args:
+        ca_pem: extra certificate authorities, PEM.
+    """
+
+    def __init__(self, policy: NetworkPolicy, *, ca_pem: bytes | None = None) -> None:
+        self._targets = Targets(policy)
+        context = ssl.create_default_context()
+        if ca_pem is not None:
+            try:
+                context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+            except (ssl.SSLError, UnicodeError) as error:
+                raise StalledError(
+                    Reason.CERTIFICATE_INVALID, "the CA bundle holds no PEM certificates"
+                ) from error
+        self._pools = _pool_manager(self._targets, context)
+
+    @contextmanager
+    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Response]:
+        """Asks for a URL, through redirects, and hands out the open answer.
+
+        Raises:
+            TransientError: Unreachable, ServerError, RateLimited, Interrupted.
+            StalledError: what asking again cannot mend.
+        """
+        raw, final = self._ask(url, dict(headers or {}))
+        try:
+            lowered = {key.lower(): value for key, value in raw.headers.items()}
+            yield Response(raw.status, lowered, final, raw)
+        finally:
+            raw.close()
+
+    def fetch(
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        etag: str | None = None,
+        last_modified: str | None = None,
+        deadline_seconds: float = 120.0,
+    ) -> Fetched:
+        """Fetches a small document whole, conditionally where a validator is given.
+
+        Raises:
+            TransientError: it could not be had now.
+            StalledError: it is larger than `max_bytes`, or asking again cannot mend it.
+        """
+        headers = {}
+        if etag:
+            headers["If-None-Match"] = etag
+        if last_modified:
+            headers["If-Modified-Since"] = last_modified
+        end = time.monotonic() + deadline_seconds
+        with self.open(url, headers) as response:
+            tag, date = response.headers.get("etag"), response.headers.get("last-modified")
+            if response.status == _NOT_MODIFIED:
+                return Fetched(None, tag or etag, date or last_modified, response.url)
+            return Fetched(_whole(response, max_bytes, end), tag, date, response.url)
+
+    def _ask(self, url: str, headers: dict[str, str]) -> tuple[urllib3.BaseHTTPResponse, str]:
+        previous = ""
+        for _ in range(_MAX_REDIRECTS + 1):
+            url = reference.redirect_target(url)
+            scheme = urlsplit(url).scheme
+            self._targets.check_scheme(scheme, previous)
+            raw = self._request(url, headers)
+            if raw.status not in _REDIRECTS or "location" not in raw.headers:
+                error = answers.refusal(raw.status, raw.headers, url)
+                if error is not None:
+                    raw.close()
+                    raise error
+                return raw, url
+            raw.close()
+            url, previous = urljoin(url, raw.headers["location"]), scheme
+        raise StalledError(
+            Reason.TOO_MANY_REDIRECTS, f"{answers.shown(url)}: more than {_MAX_REDIRECTS} redirects"
+        )
+
+    def _request(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+        own = {
+            "User-Agent": f"model-gallery-operator/{__version__}",
+            # The digest is of the bytes as published, not as a proxy may have packed them.
+            "Accept-Encoding": "identity",
+        }
+        try:
+            return self._pools.request(
+                "GET", url, headers={**own, **headers}, redirect=False, preload_content=False
+            )
+        except (HTTPError, OSError) as error:
+            raise _translated(url, error) from error
+
+
+def _whole(response: Response, max_bytes: int, end: float) -> bytes:
+    body, block = bytearray(), memoryview(bytearray(_BLOCK))
+    while read := response.readinto(block):
+        body += block[:read]
+        if len(body) > max_bytes:
+            raise StalledError(
+                Reason.INDEX_INVALID,
+                f"{answers.shown(response.url)} is larger than {max_bytes} bytes",
+            )
+        if time.monotonic() > end:
+            raise TransientError(
+                Reason.INTERRUPTED, f"{answers.shown(response.url)} took too long to arrive"
+            )
+    return bytes(body)
+
+
+def _pool_manager(targets: Targets, context: ssl.SSLContext) -> urllib3.PoolManager:
+    class PlainConnection(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connected(targets, self)
+
+    class TlsConnection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            return _connected(targets, self)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = PlainConnection
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = TlsConnection
+
+    manager = urllib3.PoolManager(
+        ssl_context=context,
+        timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+        retries=False,
+        maxsize=16,
+    )
+    manager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
+    return manager
+
+
+def _connected(targets: Targets, connection: Any) -> socket.socket:
+    """Connects to the first address of the host that answers, all of them having been judged."""
+    failure: OSError = OSError("the host has no address")
+    for family, address in targets.resolve(connection.host, connection.port):
+        made = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            made.settimeout(_CONNECT_SECONDS)
+            made.connect((str(address), connection.port))
+        except OSError as error:
+            made.close()
+            failure = error
+            continue
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+    raise NewConnectionError(connection, str(failure)) from failure
+
+
+def _translated(url: str, error: Exception) -> GalleryError:
+    where = answers.shown(url)
+    reason = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
+    if isinstance(reason, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(reason):
+        text = str(reason).partition("CERTIFICATE_VERIFY_FAILED]")[2].strip(" )'") or str(reason)
+        return StalledError(Reason.CERTIFICATE_INVALID, f"{where}: {text[:150]}")
+    if isinstance(reason, urllib3.exceptions.ReadTimeoutError | urllib3.exceptions.ProtocolError):
+        return _interrupted(url, error)
+    return TransientError(Reason.UNREACHABLE, f"{where}: {str(reason)[-150:]}")
+
+
+def _interrupted(url: str, error: Exception) -> TransientError:
+    return TransientError(
+        Reason.INTERRUPTED, f"{answers.shown(url)}: the transfer broke off ({type(error).__name__})"
+    )

@@ -1,0 +1,281 @@
+"""Install: resolve, plan, report the plan, fetch and verify, publish, report.
+
+The order is the promise (docs/spec/v1alpha1/worker.md): nothing stands under a published path before it
+is whole, verified and on disk; the receipt is written before the first publish, so a kill at any point
+leaves nothing that nobody owns; the configuration that makes a backend load the model comes last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import partial
+
+from model_gallery.api.conditions import Reason
+from model_gallery.artifact.digest import Sha256, sha256_of_bytes, sha256_of_value
+from model_gallery.artifact.path import ArtifactPath
+from model_gallery.errors import StalledError, TransientError
+from model_gallery.planning import install as planning
+from model_gallery.planning import remove as removal
+from model_gallery.planning.install import Found, Owned, Plan, Step, Wanted
+from model_gallery.protocol.operation import InstallOperation
+from model_gallery.protocol.report import MAX_RESULT_FILES, PlanLine, PublishedFile, ResultLine
+from model_gallery.sources.base import Resolved, Source
+from model_gallery.storage import layout, receipts
+from model_gallery.storage.layout import Parts
+from model_gallery.storage.receipts import Receipt, ReceiptFile
+from model_gallery.storage.staging import StagedFile
+from model_gallery.storage.volume import Volume
+from model_gallery.worker import sweep
+from model_gallery.worker.fetch import Transfer
+from model_gallery.worker.report import Reporter
+
+__all__ = ["Install"]
+
+_BLOCK = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Install:
+    """One install operation."""
+
+    operation: InstallOperation
+    volume: Volume
+    source: Source
+    reporter: Reporter
+
+    def run(self) -> ResultLine:
+        """Carries the operation out and returns its result."""
+        resolved = self._resolve()
+        found = self._found(resolved)
+        plan = planning.plan(self._wanted(resolved), found)
+        planning.check_free(plan, self._staged_bytes(), *self.volume.free())
+        self._tell(plan)
+        contents = self._fetch(plan, resolved)
+        receipt = self._receipt(contents, plan, found)
+        receipts.write(self.volume, receipt)
+        self._publish(receipt, plan, found)
+        self._clean(receipt)
+        return self._result(receipt, contents, plan)
+
+    def _resolve(self) -> dict[str, Resolved]:
+        """Asks the source for what is not on the volume already, by path."""
+        return {
+            file.path: self.source.resolve(file.url)
+            for file in self.operation.files
+            if file.sha256 is None or self.volume.facts(layout.blob(file.sha256)) is None
+        }
+
+    def _wanted(self, resolved: Mapping[str, Resolved]) -> list[Wanted]:
+        files = [
+            Wanted(
+                str(ArtifactPath.parse(file.path)),
+                file.sha256,
+                resolved[file.path].size_bytes if file.path in resolved else None,
+            )
+            for file in self.operation.files
+        ]
+        documents = [
+            Wanted(
+                str(ArtifactPath.parse(document.path)),
+                sha256_of_bytes(document.content.encode()),
+                len(document.content.encode()),
+                fetched=False,
+            )
+            for document in self.operation.documents
+        ]
+        return files + documents
+
+    def _found(self, resolved: Mapping[str, Resolved]) -> Found:
+        everyone = receipts.read_all(self.volume)
+        own = everyone.pop(self.operation.owner.uid, None)
+        others = {
+            file.path: Owned(file.path, file.sha256, receipt.owner)
+            for receipt in everyone.values()
+            for file in receipt.everything
+        }
+        mine = {file.path: file.sha256 for file in own.everything} if own else {}
+        wanted = self._wanted(resolved)
+        loose = {
+            item.path: digest
+            for item in wanted
+            if item.path not in others and item.path not in mine
+            for digest in [self._loose_digest(item)]
+            if digest is not None
+        }
+        sizes = {
+            file.sha256: facts.size_bytes
+            for file in self.operation.files
+            if file.sha256
+            for facts in [self.volume.facts(layout.blob(file.sha256))]
+            if facts is not None
+        }
+        return Found(others, mine, loose, sizes)
+
+    def _loose_digest(self, item: Wanted) -> str | None:
+        """Returns the digest of a file that no receipt names; `other` where its size tells enough."""
+        parts = tuple(item.path.split("/"))
+        facts = self.volume.facts(parts)
+        if facts is None:
+            return None
+        if item.sha256 is None or item.size_bytes not in {None, facts.size_bytes}:
+            return "other"
+        return _digest_of(self.volume, parts)
+
+    def _staged_bytes(self) -> int:
+        folder = layout.staging(self.operation.owner.uid, self.operation.plan_digest)
+        found = [self.volume.facts((*folder, name)) for name in self.volume.names(folder)]
+        return sum(facts.size_bytes for facts in found if facts is not None)
+
+    def _tell(self, plan: Plan) -> None:
+        self.reporter.plan(
+            PlanLine(
+                plan_digest=self.operation.plan_digest,
+                files=len(plan.steps),
+                total_bytes=plan.fetch_bytes,
+                reused_bytes=plan.reused_bytes,
+            )
+        )
+
+    def _fetch(self, plan: Plan, resolved: Mapping[str, Resolved]) -> dict[str, ReceiptFile]:
+        """Brings every content onto the volume as a blob; returns the files by path."""
+        wanted = {file.path: file for file in self.operation.files}
+        contents = {}
+        for number, step in enumerate(plan.steps):
+            path = step.wanted.path
+            if not step.wanted.fetched:
+                contents[path] = _known(step)
+            elif step.fetch:
+                transfer = Transfer(
+                    self.source,
+                    wanted[path],
+                    resolved[path],
+                    self.reporter,
+                    partial(self._stage, number, wanted[path].sha256),
+                )
+                contents[path] = self._to_blob(path, transfer.run())
+            else:
+                contents[path] = self._reused(step)
+        return contents
+
+    def _stage(self, number: int, sha256: str | None, state: Resolved) -> StagedFile:
+        folder = layout.staging(self.operation.owner.uid, self.operation.plan_digest)
+        identity: list[object] = [state.url, state.size_bytes, state.validator, sha256]
+        return StagedFile.begin(self.volume, folder, number, identity)
+
+    def _to_blob(self, path: str, staged: StagedFile) -> ReceiptFile:
+        digest = staged.digest.hexdigest()
+        staged.finish(layout.blob(digest))
+        return ReceiptFile(path=path, size_bytes=staged.done, sha256=digest)
+
+    def _reused(self, step: Step) -> ReceiptFile:
+        digest = step.wanted.sha256 or ""
+        blob = layout.blob(digest)
+        if step.adopt:
+            parts = tuple(step.wanted.path.split("/"))
+            self.volume.link(parts, blob, layout.temporary(self.operation.owner.uid))
+        facts = self.volume.facts(blob)
+        if facts is None:
+            message = f"the content of {step.wanted.path} went from the volume meanwhile"
+            raise TransientError(Reason.INTERRUPTED, message)
+        return ReceiptFile(path=step.wanted.path, size_bytes=facts.size_bytes, sha256=digest)
+
+    def _receipt(self, contents: Mapping[str, ReceiptFile], plan: Plan, found: Found) -> Receipt:
+        owner = self.operation.owner
+        leaving = [
+            ReceiptFile(path=path, size_bytes=0, sha256=digest)
+            for path, digest in found.own.items()
+            if path in plan.leaving or contents[path].sha256 != digest
+        ]
+        return Receipt(
+            namespace=owner.namespace,
+            name=owner.name,
+            uid=owner.uid,
+            plan_digest=self.operation.plan_digest,
+            files=tuple(contents[step.wanted.path] for step in plan.steps),
+            leaving=tuple(leaving),
+        )
+
+    def _publish(self, receipt: Receipt, plan: Plan, found: Found) -> None:
+        documents = {document.path: document for document in self.operation.documents}
+        for step, file in zip(plan.steps, receipt.files, strict=True):
+            parts = tuple(file.path.split("/"))
+            if file.path in documents:
+                self._publish_document(parts, documents[file.path].content.encode(), found)
+            elif not step.adopt:
+                self._publish_blob(parts, file, found)
+
+    def _publish_blob(self, parts: Parts, file: ReceiptFile, found: Found) -> None:
+        blob, temporary = layout.blob(file.sha256), layout.temporary(self.operation.owner.uid)
+        standing, content = self.volume.facts(parts), self.volume.facts(blob)
+        if content is None:
+            raise TransientError(Reason.INTERRUPTED, f"the content of {file.path} went meanwhile")
+        if standing is not None and standing.inode == content.inode:
+            return
+        if file.path in found.own and standing is not None:
+            beside = (*parts[:-1], temporary)
+            self.volume.remove(beside)
+            self.volume.link(blob, beside, f"{temporary}.copy")
+            self.volume.rename(beside, parts)
+        elif not self.volume.link(blob, parts, temporary) and file.path not in found.others:
+            raise _taken(file.path)
+
+    def _publish_document(self, parts: Parts, content: bytes, found: Found) -> None:
+        path = "/".join(parts)
+        if self.volume.facts(parts) is not None:
+            if self.volume.read(parts, len(content)) == content:
+                return
+            if path not in found.own:
+                raise _taken(path)
+        self.volume.write(parts, content, layout.temporary(self.operation.owner.uid))
+
+    def _clean(self, receipt: Receipt) -> None:
+        """Removes what the plan no longer publishes, then staging."""
+        owned = sweep.owned(receipts.read_all(self.volume), without=receipt.uid)
+        mine = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.files]
+        leaving = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.leaving]
+        sweep.carry_out(self.volume, removal.plan(leaving, [*owned, *mine]))
+        receipts.write(self.volume, receipt.model_copy(update={"leaving": ()}))
+        sweep.remove_staging(self.volume, receipt.uid)
+
+    def _result(
+        self, receipt: Receipt, contents: Mapping[str, ReceiptFile], plan: Plan
+    ) -> ResultLine:
+        fetched = [contents[file.path] for file in self.operation.files]
+        return ResultLine(
+            plan_digest=receipt.plan_digest,
+            reason=Reason.SUCCEEDED,
+            verified=all(file.sha256 for file in self.operation.files) and bool(fetched),
+            files=tuple(
+                PublishedFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
+                for file in fetched[:MAX_RESULT_FILES]
+            ),
+            files_total=len(fetched),
+            size_bytes=sum(file.size_bytes for file in fetched),
+            fetched_bytes=sum(
+                contents[step.wanted.path].size_bytes for step in plan.steps if step.fetch
+            ),
+            digest=sha256_of_value(sorted([file.path, file.sha256] for file in fetched)),
+        )
+
+
+def _known(step: Step) -> ReceiptFile:
+    return ReceiptFile(
+        path=step.wanted.path,
+        size_bytes=step.wanted.size_bytes or 0,
+        sha256=step.wanted.sha256 or "",
+    )
+
+
+def _taken(path: str) -> StalledError:
+    return StalledError(
+        Reason.PATH_CONFLICT, f"another file came to {path!r} meanwhile; move it away"
+    )
+
+
+def _digest_of(volume: Volume, parts: Parts) -> str:
+    digest = Sha256()
+    with open(volume.open_file(parts), "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

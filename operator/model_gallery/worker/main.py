@@ -1,0 +1,94 @@
+"""One operation in a Job pod: read it, run it, tell the result, end with the exit code of the reason."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import FrameType
+from typing import NoReturn
+
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import GalleryError, StalledError, TransientError
+from model_gallery.protocol import exitcodes, operation
+from model_gallery.protocol.report import ResultLine
+from model_gallery.sources.http import HttpSource
+from model_gallery.storage.volume import Volume
+from model_gallery.transport.client import HttpClient
+from model_gallery.worker.install import Install
+from model_gallery.worker.remove import Remove
+from model_gallery.worker.report import Reporter
+
+__all__ = ["main"]
+
+_ENV_ROOT = "MODEL_GALLERY_ROOT"
+_ENV_TERMINATION_LOG = "MODEL_GALLERY_TERMINATION_LOG"
+_MAX_OPERATION_BYTES = 1024 * 1024
+
+
+def main() -> int:
+    """Runs the operation that the environment describes; returns the exit code."""
+    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    signal.signal(signal.SIGTERM, _terminated)
+    environment = dict(os.environ)
+    log = Path(environment.get(_ENV_TERMINATION_LOG, "/dev/termination-log"))
+    reporter = Reporter(sys.stdout, log)
+    try:
+        result = _run(environment, reporter)
+    except GalleryError as error:
+        result = _failure(error)
+    except Exception as error:  # noqa: BLE001 - one of the two places where a bug is caught
+        traceback.print_exc()
+        result = _bug(error)
+    reporter.result(result)
+    return _exit_code(result.reason)
+
+
+def _run(environment: Mapping[str, str], reporter: Reporter) -> ResultLine:
+    wish = operation.parse(_operation_text(environment))
+    volume = Volume(Path(environment.get(_ENV_ROOT, "/models")))
+    try:
+        if isinstance(wish, operation.RemoveOperation):
+            return Remove(wish, volume).run()
+        source = HttpSource(HttpClient(wish.network))
+        return Install(wish, volume, source, reporter).run()
+    finally:
+        volume.close()
+
+
+def _operation_text(environment: Mapping[str, str]) -> str:
+    path = environment.get(operation.ENV_OPERATION_FILE)
+    if path:
+        with Path(path).open(encoding="utf-8") as file:
+            return file.read(_MAX_OPERATION_BYTES)
+    text = environment.get(operation.ENV_OPERATION, "")
+    if not text:
+        raise StalledError(
+            Reason.INVALID_SPEC, f"the environment must hold {operation.ENV_OPERATION}"
+        )
+    return text
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise TransientError(Reason.TERMINATED, "the worker was told to stop; what was fetched is kept")
+
+
+def _failure(error: GalleryError) -> ResultLine:
+    after = error.retry_after if isinstance(error, TransientError) else None
+    return ResultLine(reason=error.reason, message=error.message[:1024], retry_after_seconds=after)
+
+
+def _bug(error: Exception) -> ResultLine:
+    message = f"a bug in the worker ({type(error).__name__}); its log holds the traceback"
+    return ResultLine(reason=Reason.INTERNAL_ERROR, message=message)
+
+
+def _exit_code(reason: Reason) -> int:
+    if reason is Reason.SUCCEEDED:
+        return exitcodes.SUCCESS
+    row = exitcodes.by_reason(reason) or exitcodes.by_reason(Reason.INTERNAL_ERROR)
+    return row.code if row is not None else 1

@@ -1,0 +1,78 @@
+"""What the worker tells: JSON lines on stdout, and the result as termination message."""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TextIO
+
+from model_gallery.protocol.report import PlanLine, ProgressLine, ResultLine
+
+__all__ = ["Reporter"]
+
+_PERIOD_SECONDS = 1.0
+_WINDOW = 10
+"""Progress lines over which the rate is taken: about as many seconds."""
+
+
+@dataclass(slots=True)
+class Reporter:
+    """Writes the lines.
+
+    Attributes:
+        out: where lines go.
+        termination_log: where the result goes once more; a missing folder is no error.
+    """
+
+    out: TextIO
+    termination_log: Path
+    _total: int | None = None
+    _completed: int = 0
+    _file: str = ""
+    _last: float = field(default_factory=time.monotonic)
+    _window: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_WINDOW))
+
+    def plan(self, line: PlanLine) -> None:
+        """Tells what will be done, before the first byte."""
+        self._total = line.total_bytes
+        self._say(line)
+
+    def begin(self, path: str, resumed_bytes: int) -> None:
+        """Notes the file in transfer and what of it is there already."""
+        self._file = path
+        self._completed += resumed_bytes
+
+    def moved(self, count: int) -> None:
+        """Counts bytes (a negative count takes thrown away ones back), and tells now and then."""
+        self._completed += count
+        now = time.monotonic()
+        if now - self._last < _PERIOD_SECONDS:
+            return
+        self._last = now
+        self._window.append((now, self._completed))
+        self._say(
+            ProgressLine(
+                completed_bytes=max(0, self._completed),
+                total_bytes=self._total,
+                bytes_per_second=self._rate(),
+                file=self._file,
+            )
+        )
+
+    def result(self, line: ResultLine) -> None:
+        """Tells the end."""
+        self._say(line)
+        if self.termination_log.parent.is_dir():
+            self.termination_log.write_text(line.termination_message(), encoding="utf-8")
+
+    def _rate(self) -> int | None:
+        (begin, start), (end, now) = self._window[0], self._window[-1]
+        if end <= begin or now < start:
+            return None
+        return int((now - start) / (end - begin))
+
+    def _say(self, line: PlanLine | ProgressLine | ResultLine) -> None:
+        self.out.write(line.model_dump_json(by_alias=True) + "\n")
+        self.out.flush()
