@@ -6,11 +6,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from model_gallery.catalog.entry import InstallRequest
-
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import GallerySpec
 from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
+from model_gallery.catalog.entry import InstallRequest
 from model_gallery.protocol.operation import Document, WantedFile
 from model_gallery.protocol.report import PublishedFile, ResultLine
 from model_gallery.reconcile import install, model

@@ -27,6 +27,10 @@ ADDONS_WITHIN_SECONDS = 180.0
 POLL_SECONDS = 0.2
 
 
+class InitEndedError(LocalkubeError):
+    """The cluster died while it was waited for."""
+
+
 @dataclass(frozen=True)
 class Cluster:
     """A cluster that was brought up, healthy or not."""
@@ -93,20 +97,30 @@ def up(name: str, *, full: bool, install_packages: bool) -> Cluster:
                 code=2,
             )
         cluster = cluster or _describe(paths, full=full)
-        init = process.init_pid(paths)
-        if init is None:
-            with step(f"start cluster {name} ({cluster.size}) at {cluster.addresses.node_ip}"):
-                init = _start(cluster)
-        if cluster.full:
-            # The node loads its images while the control plane starts.
-            with ThreadPoolExecutor(max_workers=1) as executor:
-                loading = executor.submit(_load_missing, cluster, init, made)
-                _wait_control_plane(cluster)
-                loading.result()
-            _complete(cluster)
-        else:
-            _wait_control_plane(cluster)
+        try:
+            _bring_up(cluster, made)
+        except InitEndedError:
+            # It was on its way out when we looked.
+            _bring_up(cluster, made)
     return cluster
+
+
+def _bring_up(cluster: Cluster, made: list[images.Image]) -> None:
+    """Start the cluster unless it runs, and wait until it works."""
+    init = process.init_pid(cluster.paths)
+    if init is None:
+        what = f"{cluster.paths.name} ({cluster.size}) at {cluster.addresses.node_ip}"
+        with step(f"start cluster {what}"):
+            init = _start(cluster)
+    if not cluster.full:
+        _wait_control_plane(cluster)
+        return
+    # The node loads its images while the control plane starts.
+    with ThreadPoolExecutor(max_workers=1) as executor:
+        loading = executor.submit(_load_missing, cluster, init, made)
+        _wait_control_plane(cluster)
+        loading.result()
+    _complete(cluster)
 
 
 def down(name: str) -> bool:
@@ -218,7 +232,7 @@ def _wait(cluster: Cluster, component: str, seconds: float, ready: Callable[[], 
         except (ApiError, OSError) as error:
             why = str(error)
         if process.init_pid(cluster.paths) is None:
-            raise LocalkubeError("the cluster's init ended", cluster.paths.log("supervisor"))
+            raise InitEndedError("the cluster's init ended", cluster.paths.log("supervisor"))
         time.sleep(POLL_SECONDS)
     raise LocalkubeError(
         f"{component} did not get ready within {seconds:.0f} s: {why}", cluster.paths.log(component)

@@ -157,7 +157,8 @@ def _control_plane(paths: ClusterPaths, addresses: Addresses) -> list[Component]
                 "--leader-elect=false",
                 "--use-service-account-credentials=false",
                 # The default of 20 a second would be what a thousand Jobs measure.
-                "--kube-api-qps=300", "--kube-api-burst=600",
+                "--kube-api-qps=300",
+                "--kube-api-burst=600",
                 f"--root-ca-file={pki}/ca.crt",
                 f"--service-account-private-key-file={pki}/service-account.key",
                 f"--cluster-signing-cert-file={pki}/ca.crt",

@@ -11,7 +11,7 @@ from model_gallery.controller import kinds
 from model_gallery.controller.intake import Intake
 from model_gallery.runtime.resources import CLAIMS, JOBS, PODS, Resource
 
-__all__ = ["WATCHED", "register"]
+__all__ = ["WATCHED", "registry"]
 
 WATCHED: tuple[tuple[str, Resource], ...] = (
     (kinds.GALLERY, kinds.GALLERIES),
@@ -22,20 +22,20 @@ WATCHED: tuple[tuple[str, Resource], ...] = (
 )
 
 
-def register(
-    registry: kopf.OperatorRegistry, intake: Intake, noticed: Callable[[str, Any], None]
-) -> None:
-    """Registers one handler for each watched kind.
+def registry(intake: Intake, noticed: Callable[[str, Any], None]) -> kopf.OperatorRegistry:
+    """Returns a registry with one handler for each watched kind.
 
     Args:
         noticed: called with the kind and the raw event, for the detection of re-lists.
     """
+    handlers = kopf.OperatorRegistry()
     for kind, resource in WATCHED:
-        _register_one(registry, intake, noticed, kind, resource)
+        _register_one(handlers, intake, noticed, kind, resource)
+    return handlers
 
 
 def _register_one(
-    registry: kopf.OperatorRegistry,
+    handlers: kopf.OperatorRegistry,
     intake: Intake,
     noticed: Callable[[str, Any], None],
     kind: str,
@@ -46,5 +46,5 @@ def _register_one(
         intake.take(kind, event["object"], gone=event["type"] == "DELETED")
 
     kopf.on.event(
-        resource.group, resource.version, resource.plural, registry=registry, id=f"on-{kind}"
+        resource.group, resource.version, resource.plural, registry=handlers, id=f"on-{kind}"
     )(on_event)

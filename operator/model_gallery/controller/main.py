@@ -14,8 +14,6 @@ import signal
 import sys
 from dataclasses import dataclass
 
-import kopf
-
 from model_gallery import __version__
 from model_gallery.api import labels
 from model_gallery.controller import handlers, kinds, settings
@@ -150,7 +148,6 @@ async def _work(
 ) -> None:
     """Fills the cache, reconciles and watches until told to stop or until the watch ends."""
     await _fill(parts, wish.namespaces)
-    registry = kopf.OperatorRegistry()
     sweeper = watch.Sweeper(
         parts.client,
         parts.cache,
@@ -159,7 +156,7 @@ async def _work(
         namespaces=wish.namespaces,
         label_selectors=_SELECTORS,
     )
-    handlers.register(registry, parts.intake, sweeper.noticed)
+    registry = handlers.registry(parts.intake, sweeper.noticed)
     stop_watching = asyncio.Event()
     reconciling = asyncio.create_task(parts.queue.run(), name="workqueue")
     recording = asyncio.create_task(parts.recorder.run(), name="recorder")

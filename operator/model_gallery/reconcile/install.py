@@ -72,6 +72,8 @@ def decide(
     worker = _current(observed, status, plan)
     if worker is not None and worker.phase is WorkerPhase.SUCCEEDED:
         status = attempts.succeeded(status, worker, gallery.index_digest, now)
+        # Not only when it starts: the operator may have died between the Job and its status.
+        status = status.model_copy(update={"storage": plan.place})
         return Done(_published_message(status)), status
     if worker is not None and worker.phase is WorkerPhase.ACTIVE:
         return _running(worker, now), _under_way(status, plan)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+
 from model_gallery.api import labels
+from model_gallery.api.conditions import Reason
 from model_gallery.controller import kinds
 from model_gallery.controller.intake import Intake
 from model_gallery.controller.queued import Waiters
 from model_gallery.reconcile.outcome import Wait
-from model_gallery.api.conditions import Reason
 from model_gallery.runtime.workqueue import Key
 from support import builders as b
 

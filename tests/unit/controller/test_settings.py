@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from model_gallery.controller import settings
 from model_gallery.errors import StalledError
 

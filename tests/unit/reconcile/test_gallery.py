@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus, IndexStatus, ServedFrom
 from model_gallery.errors import StalledError, TransientError

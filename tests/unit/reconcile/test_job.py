@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+
 from model_gallery.protocol import exitcodes, operation
 from model_gallery.reconcile import model, names
 from model_gallery.reconcile.manifests import configmap

@@ -155,7 +155,7 @@ async def test_what_is_no_json_is_transient(api, client):
 
 async def test_no_server_is_transient_and_no_address_or_token_is_told(api, tmp_path):
     nowhere = tmp_path / "nowhere"
-    config = json.loads(Path(api.kubeconfig).read_text())
+    config = json.loads(Path(api.kubeconfig).read_text())  # noqa: ASYNC240 - a test file
     config["clusters"][0]["cluster"]["server"] = "http://127.0.0.1:9"
     nowhere.write_text(json.dumps(config))
     client = ApiClient(kubeconfig=str(nowhere), on_call=lambda *call: api.calls.append(call))
