@@ -24,6 +24,8 @@ from model_gallery.runtime.sweep import Gone, Sweeper
 
 __all__ = ["Gone", "Sweeper", "configure", "run"]
 
+_IDENTITY: Any = "model-gallery-operator"
+"""For kopf's peering, which is off; kopf would ask for a user name, and the image's user has none."""
 _LOGIN_PAUSE = 5.0
 """Seconds between logins: a token that the server refuses must not become a hot loop."""
 
@@ -125,6 +127,7 @@ async def run(
             registry=registry,
             settings=settings,
             standalone=True,
+            identity=_IDENTITY,
             clusterwide=not namespaces,
             namespaces=namespaces,
             stop_flag=stop,
