@@ -26,7 +26,8 @@ from model_gallery.runtime.workqueue import Key
 __all__ = ["IndexStore"]
 
 _LOG = logging.getLogger(__name__)
-_RETRY = timedelta(seconds=20)
+_FIRST_RETRY = timedelta(seconds=2)
+_LAST_RETRY = timedelta(seconds=60)
 _CONFIG_MAP_PERIOD = timedelta(seconds=30)
 """ConfigMaps are polled, since watching them would need rights on all of a namespace's."""
 _CONCURRENT_FETCHES = 2
@@ -41,6 +42,7 @@ class _State:
     Attributes:
         wish: fingerprint of the spec that the last fetch was for.
         asked: the reconcile-requested-at value that the last fetch was for.
+        failures: fetches in a row that failed.
     """
 
     uid: str
@@ -49,6 +51,7 @@ class _State:
     due: datetime | None = None
     wish: str = ""
     asked: str = ""
+    failures: int = 0
     task: asyncio.Task[None] | None = None
 
 
@@ -147,7 +150,8 @@ class IndexStore:
                 await self._load_once(state, meta, spec)
         except GalleryError as error:
             state.error = error
-            state.due = clock.now() + min(_RETRY, _period(spec))
+            state.due = clock.now() + min(_FIRST_RETRY * (1 << min(state.failures, 6)), _LAST_RETRY)
+            state.failures += 1
             _LOG.warning("Failed to load the index", extra={"reason": error.reason, **names})
         finally:
             state.task = None
@@ -168,7 +172,7 @@ class IndexStore:
                     "entries": loaded.status.entries,
                 },
             )
-        state.loaded, state.error = loaded, None
+        state.loaded, state.error, state.failures = loaded, None, 0
         if changed:
             self._wake_models(meta.namespace, meta.name)
         state.due = clock.now() + _period(spec)

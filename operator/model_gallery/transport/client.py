@@ -245,7 +245,9 @@ def _translated(url: str, error: Exception) -> GalleryError:
         return StalledError(Reason.CERTIFICATE_INVALID, f"{where}: {text[:150]}")
     if isinstance(reason, urllib3.exceptions.ReadTimeoutError | urllib3.exceptions.ProtocolError):
         return _interrupted(url, error)
-    return TransientError(Reason.UNREACHABLE, f"{where}: {str(reason)[-150:]}")
+    # urllib3 puts the name of the connection's class before what happened.
+    what = str(reason).rpartition("): ")[2] or type(reason).__name__
+    return TransientError(Reason.UNREACHABLE, f"{where}: {what[:150]}")
 
 
 def _interrupted(url: str, error: Exception) -> TransientError:

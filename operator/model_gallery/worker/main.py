@@ -39,6 +39,9 @@ def main() -> int:
     reporter = Reporter(sys.stdout, log)
     try:
         result = _run(environment, reporter)
+    except _Terminated:
+        message = "the worker was told to stop; what was fetched is kept"
+        result = ResultLine(reason=Reason.TERMINATED, message=message)
     except GalleryError as error:
         result = _failure(error)
     except Exception as error:  # noqa: BLE001 - one of the two places where a bug is caught
@@ -73,8 +76,12 @@ def _operation_text(environment: Mapping[str, str]) -> str:
     return text
 
 
+class _Terminated(BaseException):
+    """Passes every handler of errors on its way: nothing may take it for one to try again after."""
+
+
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise TransientError(Reason.TERMINATED, "the worker was told to stop; what was fetched is kept")
+    raise _Terminated
 
 
 def _failure(error: GalleryError) -> ResultLine:

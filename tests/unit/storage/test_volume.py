@@ -1,0 +1,129 @@
+"""The volume against what a backend on the same volume may have planted (T13, T14)."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import StalledError
+from model_gallery.storage.volume import Volume
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "volume"
+    folder.mkdir()
+    (tmp_path / "canary").write_text("untouched")
+    return folder
+
+
+@pytest.fixture
+def volume(root: Path):
+    opened = Volume(root)
+    yield opened
+    opened.close()
+
+
+def canary(root: Path) -> str:
+    return (root.parent / "canary").read_text()
+
+
+def test_small_files_are_put_in_place(volume: Volume, root: Path) -> None:
+    volume.write(("a", "b.yaml"), b"one", ".tmp")
+    volume.write(("a", "b.yaml"), b"two", ".tmp")
+
+    assert (root / "a" / "b.yaml").read_bytes() == b"two"
+    assert (root / "a" / "b.yaml").stat().st_mode & 0o777 == 0o644
+    assert volume.names(("a",)) == ["b.yaml"]
+    assert volume.read(("a", "b.yaml"), 10) == b"two"
+    assert volume.read(("a", "b.yaml"), 2) is None
+
+
+@pytest.mark.parametrize("target", ["..", "/", "../canary"])
+def test_a_folder_that_is_a_link_is_not_entered(volume: Volume, root: Path, target: str) -> None:
+    (root / "a").symlink_to(target)
+
+    with pytest.raises(StalledError) as caught:
+        volume.write(("a", "canary"), b"overwritten", ".tmp")
+
+    assert caught.value.reason is Reason.UNSAFE_PATH
+    assert canary(root) == "untouched"
+
+
+def test_a_target_that_is_a_link_is_replaced_not_followed(volume: Volume, root: Path) -> None:
+    (root / "a").symlink_to("../canary")
+
+    volume.write(("a",), b"mine", ".tmp")
+
+    assert canary(root) == "untouched"
+    assert (root / "a").read_bytes() == b"mine"
+    assert not (root / "a").is_symlink()
+
+
+def test_a_fifo_does_not_make_it_wait(volume: Volume, root: Path) -> None:
+    os.mkfifo(root / "a")
+
+    with pytest.raises(StalledError) as caught:
+        volume.open_file(("a",))
+
+    assert caught.value.reason is Reason.UNSAFE_PATH
+
+
+def test_staging_into_a_planted_link_is_refused(volume: Volume, root: Path) -> None:
+    (root / "part").symlink_to("../canary")
+
+    with pytest.raises(StalledError) as caught:
+        volume.open_file(("part",), write=True)
+
+    assert caught.value.reason is Reason.UNSAFE_PATH
+    assert canary(root) == "untouched"
+
+
+def test_removing_a_link_leaves_what_it_points_to(volume: Volume, root: Path) -> None:
+    (root / "a").symlink_to("../canary")
+
+    assert volume.remove(("a",))
+    assert not volume.remove(("a",))
+    assert canary(root) == "untouched"
+
+
+def test_removing_a_tree_follows_no_link(volume: Volume, root: Path) -> None:
+    (root / "t" / "deep").mkdir(parents=True)
+    (root / "t" / "deep" / "out").symlink_to("../../..")
+    (root / "t" / "file").write_text("x")
+
+    volume.remove_tree(("t",))
+
+    assert not (root / "t").exists()
+    assert canary(root) == "untouched"
+
+
+def test_a_link_never_overwrites(volume: Volume, root: Path) -> None:
+    (root / "a").write_text("a")
+    (root / "b").write_text("b")
+
+    assert not volume.link(("a",), ("b",), ".tmp")
+    assert volume.link(("a",), ("c",), ".tmp")
+    assert (root / "b").read_text() == "b"
+    assert (root / "c").stat().st_ino == (root / "a").stat().st_ino
+
+
+def test_a_folder_in_the_files_place_is_named(volume: Volume, root: Path) -> None:
+    (root / "a").mkdir()
+
+    with pytest.raises(StalledError) as caught:
+        volume.facts(("a",))
+
+    assert caught.value.reason is Reason.UNSAFE_PATH
+
+
+def test_empty_folders_go_up_to_the_first_that_is_not(volume: Volume, root: Path) -> None:
+    (root / "a" / "b" / "c").mkdir(parents=True)
+    (root / "a" / "stays").write_text("x")
+
+    volume.remove_empty(("a", "b", "c"))
+
+    assert [path.name for path in (root / "a").iterdir()] == ["stays"]
