@@ -145,5 +145,6 @@ def _check_files(stage, entries):
     ).splitlines()
     found = {line[66:].removeprefix("./"): line[:64] for line in lines}
     configurations = {f"{entry['name']}.yaml" for entry in entries}
-    assert found.keys() == files.keys() | configurations
+    records = {f"._gallery_{entry['name']}.yaml" for entry in entries}
+    assert found.keys() == files.keys() | configurations | records
     assert {path: found[path] for path in files} == files

@@ -93,6 +93,8 @@ class Intake:
     def _claim(self, body: Body) -> None:
         metadata = body["metadata"]
         place = f"{metadata['namespace']}/{metadata['name']}"
+        for model in self.cache.by_index(kinds.MODEL, "claim", place):
+            self.queue.add(Key(kinds.MODEL, metadata["namespace"], model["metadata"]["name"]))
         for gallery in self.cache.by_index(kinds.GALLERY, "claim", place):
             name = gallery["metadata"]["name"]
             self.queue.add(Key(kinds.GALLERY, metadata["namespace"], name))

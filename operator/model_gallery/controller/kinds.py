@@ -64,6 +64,7 @@ def new_cache() -> Cache:
     )
     cache.add_index(MODEL, "gallery", _namespaced(lambda body: [_gallery_of(body)]))
     cache.add_index(MODEL, "name", _namespaced(_model_names))
+    cache.add_index(MODEL, "claim", _namespaced(_claim_of))
     cache.add_index(GALLERY, "claim", _namespaced(_claims_of))
     cache.add_index(JOB, "model-uid", _worker_uid)
     cache.add_index(JOB, "gallery", _namespaced(lambda body: [worker_gallery(body)]))
@@ -86,6 +87,11 @@ def _model_names(model: Body) -> set[str]:
     gallery = _gallery_of(model)
     served = str((model.get("status") or {}).get("servedName", ""))
     return {f"{gallery}/{name}" for name in (install_name(model), served) if name}
+
+
+def _claim_of(model: Body) -> list[str]:
+    storage = (model.get("status") or {}).get("storage") or {}
+    return [str(storage["claimName"])] if storage else []
 
 
 def _claims_of(gallery: Body) -> list[str]:

@@ -68,7 +68,7 @@ class Observer:
         status = status or ModelStatus()
         gallery = self._gallery(key.namespace, spec.gallery_name) if spec else None
         claim_name = gallery.claim_name if gallery else ""
-        if meta.deleting is not None and status.storage is not None:
+        if status.storage is not None and (gallery is None or meta.deleting is not None):
             claim_name = status.storage.claim_name
         progress = self.follower.progress(meta.uid)
         return ObservedModel(

@@ -48,6 +48,9 @@ def decide(observed: ObservedModel, now: datetime, jitter: float) -> Decision:
     opening = _opening(observed)
     if opening is not None:
         return Decision(opening, observed.status)
+    release = _release(observed)
+    if release is not None:
+        return Decision(release, observed.status)
     gallery = observed.gallery
     if gallery is None:
         name = observed.spec.gallery_name if observed.spec else ""
@@ -65,6 +68,16 @@ def _opening(observed: ObservedModel) -> Outcome | None:
     if not observed.meta.has_finalizer:
         return Act((AddFinalizer(),), Reason.PROGRESSING, "Taking the Model into care")
     return None
+
+
+def _release(observed: ObservedModel) -> Outcome | None:
+    """Lets go of a claim that is being deleted: even a finished worker's pod holds it back."""
+    claim = observed.claim
+    if claim is None or not claim.deleting:
+        return None
+    holding = tuple(DeleteJob(job.name, job.uid) for job in observed.workers if not job.deleting)
+    message = f"claim {claim.name} is being deleted"
+    return Act(holding, Reason.CLAIM_LOST, message) if holding else None
 
 
 def _unresolved(error: GalleryError | None) -> Outcome:

@@ -292,6 +292,19 @@ def test_progress_is_written_at_most_every_ten_seconds() -> None:
     assert after(10).progress.completed_bytes == 80
 
 
+@pytest.mark.parametrize("phase", list(WorkerPhase))
+def test_a_claim_that_is_being_deleted_is_let_go(phase: WorkerPhase) -> None:
+    """Even the pod of a finished worker holds a claim back for as long as it exists."""
+    observed = b.observed(
+        claim=replace(b.CLAIM, deleting=True), workers=(b.worker(phase),), gallery=None
+    )
+
+    outcome = model.decide(observed, b.NOW, 0.0).outcome
+
+    assert isinstance(outcome, Act)
+    assert outcome.actions == (DeleteJob(b.worker().name, "job-uid"),)
+
+
 def test_suspending_stops_a_running_worker() -> None:
     observed = b.observed(spec=b.spec(suspend=True), workers=(b.worker(),))
 

@@ -19,7 +19,9 @@ CONTAINER = "worker"
 _ROOT = "/models"
 _OPERATION_FOLDER = "/etc/model-gallery"
 _POD_RETRIES = 4
-_TTL_SECONDS = 600
+_INSTALL_TTL_SECONDS = 600
+_REMOVE_TTL_SECONDS = 30
+"""Short: the finished pod of a removal still holds its claim, and nobody is left to delete it."""
 _GRACE_SECONDS = 10
 _REMOVE_DEADLINE_SECONDS = 3600
 
@@ -73,7 +75,7 @@ def manifest(job: WorkerJob, meta: Meta, settings: WorkerSettings) -> dict[str, 
         # Two pods of one Job must never write at once: the next starts when the last has ended.
         "podReplacementPolicy": "Failed",
         "podFailurePolicy": {"rules": _failure_rules()},
-        "ttlSecondsAfterFinished": _TTL_SECONDS,
+        "ttlSecondsAfterFinished": _INSTALL_TTL_SECONDS if job.owned else _REMOVE_TTL_SECONDS,
         "template": {
             "metadata": {
                 "labels": _labels(job, meta),
