@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from pathlib import Path
 
 from model_gallery.api import conditions
@@ -25,7 +26,7 @@ def documented() -> dict[str, str]:
     tree = ast.parse(Path(conditions.__file__).read_text(encoding="utf-8"))
     body = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Reason").body
     texts = {}
-    for node, following in zip(body, body[1:], strict=False):
+    for node, following in itertools.pairwise(body):
         if isinstance(node, ast.Assign) and isinstance(following, ast.Expr):
             name = node.value.value  # type: ignore[attr-defined]
             texts[name] = " ".join(following.value.value.split())  # type: ignore[attr-defined]

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import gc
-import warnings
 
 import pytest
 
@@ -13,15 +11,6 @@ from model_gallery.runtime.workqueue import Key, WorkQueue
 
 A, B, C = (Key("Model", "default", name) for name in "abc")
 pytestmark = pytest.mark.looptime(start=0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def loops_left_by_looptime():
-    """Looptime swaps the loop of pytest-asyncio and leaves one unclosed; later tests must not pay."""
-    yield
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 class Script:
