@@ -61,14 +61,27 @@ def test_deletion_policy_retain_leaves_the_files(stage):
 
 
 def test_claim_deleted_first(half):
-    """Without its claim nothing can be removed from it; the Models go nevertheless."""
+    """Without its claim nothing can be removed from it; the Models go nevertheless, and so does the claim.
+
+    The Gallery's template makes a new one under the same name at once: the uid tells them apart.
+    """
+    uid = half.kube.get("pvc", CLAIM, half.namespace)["metadata"]["uid"]
     half.kube.delete("pod", VIEWER, half.namespace, "--grace-period=0", "--force")
     half.kube.delete("pvc", CLAIM, half.namespace)
     for name in ("kept", "slow"):
         half.kube.delete("model", name, half.namespace)
     for name in ("kept", "slow"):
         half.kube.wait_gone("model", name, half.namespace)
-    half.kube.wait_gone("pvc", CLAIM, half.namespace)
+    wait_until(
+        "the claim is gone",
+        lambda: (
+            (half.kube.get("pvc", CLAIM, half.namespace) or {"metadata": {"uid": ""}})["metadata"][
+                "uid"
+            ]
+            != uid
+        ),
+        60,
+    )
 
 
 def test_gallery_deleted_first(half):

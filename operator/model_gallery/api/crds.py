@@ -126,6 +126,7 @@ def _definition(  # noqa: PLR0917 - the parts of a CRD, in the order in which it
     columns: list[Schema],
 ) -> Schema:
     spec, status = (_structural(type_) for type_ in types)
+    _drop_defaults(status)
     # Without this, a tool that waits takes an object that nobody has looked at yet for finished.
     status["default"] = {"observedGeneration": -1}
     schema = {
@@ -166,6 +167,15 @@ def _definition(  # noqa: PLR0917 - the parts of a CRD, in the order in which it
             "versions": [version],
         },
     }
+
+
+def _drop_defaults(schema: Schema) -> None:
+    """Takes the defaults out of a status: the API server would write zeros that nobody observed."""
+    schema.pop("default", None)
+    for part in schema.get("properties", {}).values():
+        _drop_defaults(part)
+    if "items" in schema:
+        _drop_defaults(schema["items"])
 
 
 def _structural(type_: type[ApiType]) -> Schema:
