@@ -34,7 +34,7 @@ def test_worker_killed_at_half_of_a_gibibyte_resumes(stage):
     print(f"served {served - GIB} bytes more than the size, over {connections} connections")
     assert served <= GIB + connections * RANGE
     assert stage.sha256("big.bin") == wanted.sha256()
-    assert found["status"]["attempts"] == 0
+    assert "attempts" not in found["status"], "a killed worker is nobody's failure"
 
 
 def test_operator_killed_after_job_creation_adopts_the_job(stage, full_cluster):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, assert_never
 
@@ -30,10 +31,19 @@ def status_body(status: BaseModel) -> Body:
 
 @dataclass(frozen=True, slots=True)
 class Applier:
-    """Carries actions out and keeps the cache at the height of its own writes."""
+    """Carries actions out and keeps the cache at the height of its own writes.
+
+    Attributes:
+        answered: told the kind and the object that the API server answered to a write. Others may have
+            changed the object in the meantime, and the cache then tells their event from nothing new:
+            who takes the answer must look for more in it than what was written.
+        gone: told the kind and the last known state of what no longer exists.
+    """
 
     client: ApiClient
     cache: Cache
+    answered: Callable[[str, Body], None]
+    gone: Callable[[str, Body], None]
 
     async def carry_out(self, resource: Resource, body: Body, action: actions.Action) -> None:
         """Carries out one action for an object of ours.
@@ -56,7 +66,7 @@ class Applier:
                 await self._delete_job(body["metadata"]["namespace"], name, uid)
             case actions.ApplyClaim(claim=claim):
                 applied = await self.client.apply(CLAIMS, claim, manager=labels.FIELD_MANAGER)
-                self.cache.upsert(kinds.CLAIM, applied)
+                self.answered(kinds.CLAIM, applied)
             case actions.LoadIndex():
                 raise AssertionError("indexes are loaded by controller/gallery")
             case _:
@@ -78,7 +88,7 @@ class Applier:
             manager=labels.STATUS_FIELD_MANAGER,
             subresource="status",
         )
-        self.cache.upsert(body["kind"], applied)
+        self.answered(body["kind"], applied)
         return True
 
     async def _finalizers(self, resource: Resource, body: Body, finalizers: list[str]) -> None:
@@ -88,14 +98,21 @@ class Applier:
             applied = await self.client.apply(resource, wish, manager=labels.FIELD_MANAGER)
         except Refused as refusal:
             # The uid in the body keeps the API server from creating a vanished object anew.
-            if not finalizers and refusal.code in {_NOT_FOUND, _CONFLICT}:
-                return
-            raise
-        self.cache.upsert(body["kind"], applied)
+            if finalizers or refusal.code not in {_NOT_FOUND, _CONFLICT}:
+                raise
+            if await self._is_there(resource, body):
+                raise
+            return
+        self.answered(body["kind"], applied)
+
+    async def _is_there(self, resource: Resource, body: Body) -> bool:
+        metadata = body["metadata"]
+        found = await self.client.get(resource, metadata["namespace"], metadata["name"])
+        return found is not None and found["metadata"]["uid"] == metadata["uid"]
 
     async def _start_worker(self, job: Body, operation: str | None) -> None:
         applied = await self.client.apply(JOBS, job, manager=labels.FIELD_MANAGER)
-        self.cache.upsert(kinds.JOB, applied)
+        self.answered(kinds.JOB, applied)
         if operation is not None:
             metadata = applied["metadata"]
             carrier = configmap.operation(
@@ -107,10 +124,11 @@ class Applier:
         """Deletes in the foreground: the Job stays visible until its pods have ended."""
         await self.client.delete(JOBS, namespace, name, uid=uid, propagation="Foreground")
         job = await self.client.get(JOBS, namespace, name)
-        if job is None:
-            self.cache.remove(kinds.JOB, namespace, name)
-        else:
-            self.cache.upsert(kinds.JOB, job)
+        known = self.cache.get(kinds.JOB, namespace, name)
+        if job is not None:
+            self.answered(kinds.JOB, job)
+        elif known is not None and known["metadata"]["uid"] == uid:
+            self.gone(kinds.JOB, known)
 
 
 def _identity(body: Body) -> Body:

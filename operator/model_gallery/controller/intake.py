@@ -48,6 +48,21 @@ class Intake:
         after = None if gone else self.cache.get(kind, namespace, name)
         self._tell(kind, before, after)
 
+    def answered(self, kind: str, body: Body) -> None:
+        """Takes the answer to a write of ours.
+
+        It may be the first to tell of a deletion or a new wish that came before the write; their own
+        events are then old news to the cache.
+        """
+        metadata = body["metadata"]
+        namespace, name = metadata["namespace"], metadata["name"]
+        before = self.cache.get(kind, namespace, name)
+        if not self.cache.upsert(kind, body):
+            return
+        after = self.cache.get(kind, namespace, name)
+        if before is None or after is None or _wish(before) != _wish(after):
+            self._tell(kind, before, after)
+
     def wake_models(self, namespace: str, gallery: str) -> None:
         """Has every Model of a Gallery looked at."""
         for model in self.cache.by_index(kinds.MODEL, "gallery", f"{namespace}/{gallery}"):
@@ -115,6 +130,11 @@ class Intake:
                 self.queue.add(key)
 
 
-def _wish(gallery: Body) -> tuple[Any, Any]:
-    metadata = gallery["metadata"]
-    return metadata.get("generation"), metadata.get("deletionTimestamp")
+def _wish(body: Body) -> tuple[Any, Any, Any]:
+    """Returns what others say of an object, as against what we write to it."""
+    metadata = body["metadata"]
+    return (
+        metadata.get("generation"),
+        metadata.get("deletionTimestamp"),
+        metadata.get("annotations"),
+    )

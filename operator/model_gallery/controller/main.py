@@ -121,8 +121,11 @@ def _build(wish: settings.Settings) -> _Parts:
         lambda namespace, gallery: intake.wake_models(namespace, gallery),  # noqa: PLW0108
     )
     observer = Observer(cache, indexes, follower, wish.worker)
-    applier, waiters = Applier(client, cache), Waiters()
+    waiters = Waiters()
     intake = Intake(cache, queue, observer, follower, waiters)
+    applier = Applier(
+        client, cache, intake.answered, lambda kind, body: intake.take(kind, body, gone=True)
+    )
     reconcilers = _Reconcilers(
         ModelReconciler(observer, applier, recorder, waiters),
         GalleryReconciler(observer, applier, recorder, indexes),

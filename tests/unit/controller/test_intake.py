@@ -169,3 +169,28 @@ def test_a_late_farewell_to_a_predecessor_is_ignored(intake: Intake, keys: Keys)
 
     assert keys.take() == set()
     assert intake.cache.get(kinds.MODEL, "ns", "m1") is not None
+
+
+def test_our_own_write_wakes_nobody(intake: Intake, keys: Keys) -> None:
+    intake.take(kinds.MODEL, model("m1"), gone=False)
+    keys.take()
+
+    intake.answered(kinds.MODEL, model("m1", 2, status={"observedGeneration": 1}))
+
+    assert keys.take() == set()
+
+
+@pytest.mark.parametrize(
+    "change", [{"deletionTimestamp": "2026-11-01T12:01:00Z"}, {"generation": 2}]
+)
+def test_an_answer_that_overtakes_anothers_change_wakes(
+    intake: Intake, keys: Keys, change: dict[str, Any]
+) -> None:
+    """The change's own event is stale after it, so the answer is all that ever tells."""
+    intake.take(kinds.MODEL, model("m1"), gone=False)
+    keys.take()
+
+    intake.answered(kinds.MODEL, model("m1", 3, metadata=change, status={"observedGeneration": 1}))
+    intake.take(kinds.MODEL, model("m1", 2, metadata=change), gone=False)
+
+    assert keys.take() == {(kinds.MODEL, "m1")}
