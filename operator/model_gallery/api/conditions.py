@@ -116,6 +116,10 @@ class Reason(StrEnum):
     """The server has no such file (404, 410). Correct the URI."""
     UNAUTHORIZED = "Unauthorized"
     """The server refuses access (401, 403)."""
+    SECRET_NOT_ALLOWED = "SecretNotAllowed"  # noqa: S105 - a reason
+    """The Secret of `spec.credentials` is missing, unusable, or does not allow this host."""
+    SOURCE_INVALID = "SourceInvalid"
+    """What the source says of itself (manifest, listing, digest) cannot be used."""
     TARGET_NOT_ALLOWED = "TargetNotAllowed"
     """The URL or an address behind it is outside of what the administrator allows."""
     CERTIFICATE_INVALID = "CertificateInvalid"
@@ -128,6 +132,8 @@ class Reason(StrEnum):
     """The bytes have another length than promised, twice from zero."""
     INVALID_FORMAT = "InvalidFormat"
     """The content is not what the name says (an HTML page, a git-LFS pointer)."""
+    UNSAFE_FORMAT = "UnsafeFormat"
+    """The Gallery's `policy.formats` is Safe and a file can carry code. The message names it."""
     SOURCE_CHANGED = "SourceChanged"
     """The file changed upstream during the transfer; it is resolved again."""
 

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["Sha256", "canonical_json", "is_sha256", "sha256_of_bytes", "sha256_of_value", "short"]
+__all__ = [
+    "GitBlob",
+    "Sha256",
+    "canonical_json",
+    "is_sha256",
+    "sha256_of_bytes",
+    "sha256_of_value",
+    "short",
+]
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
@@ -29,6 +37,25 @@ class Sha256:
 
     def hexdigest(self) -> str:
         """Returns 64 lower-case hex digits of all bytes so far."""
+        return self._state.hexdigest()
+
+
+class GitBlob:
+    """A running git blob id: sha1 over `blob <size>`, a zero byte and the content."""
+
+    __slots__ = ("_state",)
+
+    def __init__(self, size_bytes: int) -> None:
+        header = f"blob {size_bytes}\0".encode()
+        # The id that git promises is a sha1; it is compared, not relied on against attackers.
+        self._state = hashlib.sha1(header, usedforsecurity=False)
+
+    def update(self, data: Buffer) -> None:
+        """Takes the next bytes, in file order."""
+        self._state.update(data)
+
+    def hexdigest(self) -> str:
+        """Returns 40 lower-case hex digits."""
         return self._state.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -11,6 +12,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 
 __all__ = [
+    "ENV_CREDENTIALS",
     "ENV_OPERATION",
     "ENV_OPERATION_FILE",
     "MAX_ENV_BYTES",
@@ -20,6 +22,8 @@ __all__ = [
     "Operation",
     "Owner",
     "RemoveOperation",
+    "Repository",
+    "RepositoryKind",
     "WantedFile",
     "parse",
 ]
@@ -28,6 +32,8 @@ ENV_OPERATION = "MODEL_GALLERY_OPERATION"
 """Environment variable that holds the operation."""
 ENV_OPERATION_FILE = "MODEL_GALLERY_OPERATION_FILE"
 """Environment variable that names the mounted file, for an operation too large for a variable."""
+ENV_CREDENTIALS = "MODEL_GALLERY_CREDENTIALS"
+"""Environment variable that names the folder of the mounted Secret; unset without one."""
 MAX_ENV_BYTES = 64 * 1024
 """Above this many bytes the operation travels in a ConfigMap; execve limits one string to 128 KiB."""
 
@@ -60,6 +66,42 @@ class WantedFile(_Message):
     sha256: str | None = None
 
 
+class RepositoryKind(StrEnum):
+    """Where a repository lives."""
+
+    HUGGING_FACE = "HuggingFace"
+    OCI = "OCI"
+    OLLAMA = "Ollama"
+    S3 = "S3"
+    CLAIM = "Claim"
+    VOLUME = "Volume"
+
+
+class Repository(_Message):
+    """A source of which only the worker learns the files.
+
+    Attributes:
+        url: after rewrites. Hugging Face: `https://<endpoint>/<owner>/<repo>`. OCI and Ollama:
+            `https://<registry>/<repository path>`. S3: `https://<endpoint>/<bucket>/<key or prefix/>`.
+            Claim: `pvc://<claim>/<path>`. Volume: `file:///<path>`, below the Gallery's own volume.
+        revision: branch, tag, commit, `sha256:` digest or S3 version; empty: the kind's default.
+        include: glob patterns (fnmatch, `*` crosses slashes) of file names to take; empty: all.
+        exclude: glob patterns of file names to leave out; wins over `include`.
+        folder: where the files are published, relative to the volume's root; empty: the root.
+        region: of S3; empty: `us-east-1`.
+        path_style: whether an S3 bucket is named in the path and not in the host.
+    """
+
+    kind: RepositoryKind
+    url: str
+    revision: str = ""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    folder: str = ""
+    region: str = ""
+    path_style: bool = True
+
+
 class Document(_Message):
     """One small text file that the operator itself composed; published after the fetched files."""
 
@@ -85,6 +127,8 @@ class InstallOperation(_Message):
     Attributes:
         plan_digest: digest of the wish (files and documents); the receipt records it.
         documents: published last, in this order.
+        repository: fetched too, where it is set.
+        bandwidth_bytes: most bytes per second; 0: no limit.
     """
 
     kind: Literal["install"] = "install"
@@ -92,7 +136,9 @@ class InstallOperation(_Message):
     plan_digest: str
     files: tuple[WantedFile, ...] = ()
     documents: tuple[Document, ...] = ()
+    repository: Repository | None = None
     network: NetworkPolicy = NetworkPolicy()
+    bandwidth_bytes: int = 0
 
 
 class RemoveOperation(_Message):

@@ -48,12 +48,14 @@ class PlanLine(_Message):
     """Told once, before the first byte.
 
     Attributes:
+        revision: immutable id of what the source holds; empty where it has none.
         total_bytes: sum of the sizes to fetch; None while a size is unknown.
         reused_bytes: content that already lies on the volume.
     """
 
     type: Literal["plan"] = "plan"
     plan_digest: str
+    revision: str = ""
     files: int
     total_bytes: int | None = None
     reused_bytes: int = 0
@@ -80,6 +82,7 @@ class ResultLine(_Message):
     Attributes:
         reason: `Succeeded`, or why it failed.
         message: one sentence for the condition; empty on success.
+        revision: immutable id of what the source held; empty where it has none.
         verified: whether every fetched file had a promised digest and met it.
         files: the first `MAX_RESULT_FILES` published files, by path.
         retry_after_seconds: what the server asked for, where it did.
@@ -90,6 +93,7 @@ class ResultLine(_Message):
     plan_digest: str = ""
     reason: Reason
     message: str = ""
+    revision: str = ""
     verified: bool = False
     files: tuple[PublishedFile, ...] = ()
     files_total: int = 0

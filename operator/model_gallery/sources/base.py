@@ -1,45 +1,79 @@
-"""What every source can do: say what a file is now, and hand out its bytes from an offset on."""
+"""What every source can do: say what there is now, by immutable ids, and where its bytes come from.
+
+A source resolves; it moves no bytes of files. All that is fetched over HTTP goes through one engine
+(worker/engine), so resuming, ranges, limits and verification are the same for every source.
+"""
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
-__all__ = ["Content", "Resolved", "Source"]
+from model_gallery.protocol.operation import Repository
+
+__all__ = ["Authorize", "RemoteFile", "RepositorySource", "Resolution", "nobody"]
+
+Authorize = Callable[[str], Mapping[str, str]]
+"""Returns the headers that go with a request to this URL; empty for every origin but its own.
+
+It is asked anew for every hop of a redirect, so a credential stays with its origin."""
+
+
+def nobody(_url: str) -> Mapping[str, str]:
+    """Authorizes with nothing."""
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
-class Resolved:
+class RemoteFile:
     """One file at one moment.
 
     Attributes:
+        name: path as the source names it, with `/`; not yet judged to be safe.
+        url: where the bytes are asked for.
         size_bytes: None where the source does not tell.
-        validator: changes with the content; None where there is none.
+        sha256: 64 lower-case hex digits that the source itself promises; None without a promise.
+        git_sha1: the git blob id that the source promises instead, for files kept in git.
+        validator: strong, changes with the content; None where there is none.
         ranges: whether the source can begin in the middle.
+        authorize: headers for each hop.
+        local: where the content lies on a mounted volume instead; `url` is then for messages only.
     """
 
+    name: str
     url: str
-    size_bytes: int | None
-    validator: str | None
-    ranges: bool
+    size_bytes: int | None = None
+    sha256: str | None = None
+    git_sha1: str | None = None
+    validator: str | None = None
+    ranges: bool = True
+    authorize: Authorize = nobody
+    local: tuple[str, ...] | None = None
 
 
-class Content(Protocol):
-    """Bytes on their way."""
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a source holds at one moment.
 
-    def readinto(self, buffer: memoryview) -> int:
-        """Fills the buffer with the next bytes; returns how many, 0 at the end."""
-        ...
+    Attributes:
+        revision: immutable id (commit, manifest digest, version); empty where the source has none.
+        files: sorted by name.
+        documents: small texts beside the files that came with the resolution, by name.
+    """
+
+    revision: str
+    files: tuple[RemoteFile, ...]
+    documents: Mapping[str, str] = field(default_factory=dict)
 
 
-class Source(Protocol):
-    """One kind of source."""
+class RepositorySource(Protocol):
+    """A kind of source that holds several files under one reference."""
 
-    def resolve(self, url: str) -> Resolved:
-        """Returns what the file is now."""
-        ...
+    def resolve(self, wanted: Repository) -> Resolution:
+        """Returns what the repository holds now.
 
-    def read(self, resolved: Resolved, offset: int) -> AbstractContextManager[Content]:
-        """Hands out the bytes from the offset on, of just that state of the file."""
+        Raises:
+            GalleryError: classified, with a sentence that names what to change.
+        """
         ...

@@ -1,95 +1,142 @@
-"""Files over http(s): what a URL is now, and its bytes from an offset on."""
+"""Files over http(s): what a URL is now, and any stretch of its bytes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import unquote, urlsplit
 
 from model_gallery.api.conditions import Reason
+from model_gallery.artifact.digest import is_sha256
 from model_gallery.errors import TransientError
-from model_gallery.sources.base import Resolved
+from model_gallery.protocol.operation import WantedFile
+from model_gallery.sources.base import RemoteFile
+from model_gallery.sources.credentials import Credentials
+from model_gallery.transport import answers
 from model_gallery.transport.client import HttpClient, Response
 
-__all__ = ["HttpSource"]
+__all__ = ["HttpSource", "probe", "read"]
 
 _PARTIAL, _BEHIND_END = 206, 416
-_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-(\d+)|\*)/(\d+|\*)\Z")
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d{1,19})-(\d{1,19})|\*)/(\d{1,19}|\*)\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class HttpSource:
-    """Reads files over http(s)."""
+    """Resolves single files over http(s)."""
 
     client: HttpClient
+    credentials: Credentials
 
-    def resolve(self, url: str) -> Resolved:
+    def resolve(self, wanted: WantedFile) -> RemoteFile:
         """Returns size and validator, asked with the first byte: HEAD is refused or lies too often.
 
         Raises:
             GalleryError: as `HttpClient.open` does.
         """
-        with self.client.open(url, {"Range": "bytes=0-0"}) as response:
-            validator = _validator(response)
-            if response.status in {_PARTIAL, _BEHIND_END}:
-                _, total = _range(response)
-                return Resolved(url, total, validator, ranges=response.status == _PARTIAL)
+        return probe(
+            self.client,
+            RemoteFile(
+                name=unquote(urlsplit(wanted.url).path.rpartition("/")[2]),
+                url=wanted.url,
+                sha256=wanted.sha256,
+                authorize=self.credentials.bearer_or_basic(wanted.url),
+            ),
+        )
+
+
+def probe(client: HttpClient, file: RemoteFile) -> RemoteFile:
+    """Returns the file with size and validator of this moment.
+
+    Raises:
+        GalleryError: as `HttpClient.open` does.
+    """
+    with client.open(file.url, {"Range": "bytes=0-0"}, authorize=file.authorize) as response:
+        response.readinto(memoryview(bytearray(1)))
+        if response.status in {_PARTIAL, _BEHIND_END}:
+            _, _, size = _range(response.headers)
+        else:
             length = response.headers.get("content-length", "")
             size = int(length) if length.isdecimal() else None
-            return Resolved(url, size, validator, ranges=False)
-
-    @contextmanager
-    def read(self, resolved: Resolved, offset: int) -> Iterator[Response]:
-        """Hands out the bytes from the offset on.
-
-        Raises:
-            TransientError: SourceChanged, where the answer belongs to another state of the file or
-                does not begin at the offset; nothing of it may be appended.
-        """
-        headers = {}
-        if offset:
-            headers["Range"] = f"bytes={offset}-"
-            if resolved.validator:
-                headers["If-Range"] = resolved.validator
-        with self.client.open(resolved.url, headers) as response:
-            _check(response, resolved, offset)
-            yield response
+        return replace(
+            file,
+            size_bytes=size,
+            sha256=file.sha256 or _promised([*response.trail, response.headers]),
+            validator=_validator(response.headers),
+            ranges=response.status == _PARTIAL,
+        )
 
 
-def _check(response: Response, resolved: Resolved, offset: int) -> None:
-    validator = _validator(response)
-    if resolved.validator and validator and validator != resolved.validator:
-        raise _changed(resolved, "its ETag or date is another now")
-    if not offset:
+@contextmanager
+def read(
+    client: HttpClient, file: RemoteFile, start: int, end: int | None, *, url: str = ""
+) -> Iterator[Response]:
+    """Hands out the bytes from `start` up to before `end`; to the last one where `end` is None.
+
+    Args:
+        url: where the file's URL redirected to before; empty: begin at the file's own URL.
+
+    Raises:
+        TransientError: SourceChanged, where the answer belongs to another state of the file or is
+            not the stretch that was asked for; nothing of it may be kept.
+        GalleryError: as `HttpClient.open` does.
+    """
+    headers = {}
+    if start or end is not None:
+        headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
+        if file.validator:
+            headers["If-Range"] = file.validator
+    with client.open(url or file.url, headers, authorize=file.authorize) as response:
+        _check(response, file, start, end)
+        yield response
+
+
+def _check(response: Response, file: RemoteFile, start: int, end: int | None) -> None:
+    validator = _validator(response.headers)
+    if file.validator and validator and validator != file.validator:
+        raise _changed(file, "its ETag or date is another now")
+    if start == 0 and end is None:
         length = response.headers.get("content-length", "")
-        if resolved.size_bytes is not None and length not in {"", str(resolved.size_bytes)}:
-            raise _changed(resolved, f"its length is {length} now, it was {resolved.size_bytes}")
+        if file.size_bytes is not None and length not in {"", str(file.size_bytes)}:
+            raise _changed(file, f"its length is {length} now, it was {file.size_bytes}")
         return
     if response.status != _PARTIAL:
-        raise _changed(resolved, f"the server answered {response.status} to a range")
-    start, total = _range(response)
-    if start != offset or total not in {None, resolved.size_bytes}:
-        raise _changed(resolved, "the server answered another range than was asked for")
+        raise _changed(file, f"the server answered {response.status} to a range")
+    first, last, total = _range(response.headers)
+    wrong_end = end is not None and last != end - 1
+    if first != start or wrong_end or total not in {None, file.size_bytes}:
+        raise _changed(file, "the server answered another range than was asked for")
 
 
-def _range(response: Response) -> tuple[int | None, int | None]:
-    """Returns first byte and total of Content-Range; None for what it does not tell."""
-    match = _CONTENT_RANGE.match(response.headers.get("content-range", ""))
+def _range(headers: Mapping[str, str]) -> tuple[int | None, int | None, int | None]:
+    """Returns first byte, last byte and total of Content-Range; None for what it does not tell."""
+    match = _CONTENT_RANGE.match(headers.get("content-range", ""))
     if match is None:
-        return None, None
-    start = int(match[1]) if match[1] else None
-    return start, None if match[3] == "*" else int(match[3])
+        return None, None, None
+    first, last = (int(match[1]), int(match[2])) if match[1] else (None, None)
+    return first, last, None if match[3] == "*" else int(match[3])
 
 
-def _validator(response: Response) -> str | None:
+def _validator(headers: Mapping[str, str]) -> str | None:
     """Returns a strong validator: only such may stand in If-Range."""
-    etag = response.headers.get("etag", "")
+    etag = headers.get("etag", "")
     if etag and not etag.startswith("W/"):
         return etag
-    return response.headers.get("last-modified") or None
+    return headers.get("last-modified") or None
 
 
-def _changed(resolved: Resolved, what: str) -> TransientError:
-    name = resolved.url.partition("?")[0]
-    return TransientError(Reason.SOURCE_CHANGED, f"{name[:160]}: {what}; it is fetched from zero")
+def _promised(answers_headers: Sequence[Mapping[str, str]]) -> str | None:
+    """Returns the digest that the Hub and its mirrors promise for a file kept in LFS or Xet.
+
+    The Hub says it in the answer that redirects to its store.
+    """
+    etags = [headers.get("x-linked-etag", "").strip('"') for headers in answers_headers]
+    return next((etag for etag in etags if is_sha256(etag)), None)
+
+
+def _changed(file: RemoteFile, what: str) -> TransientError:
+    return TransientError(
+        Reason.SOURCE_CHANGED, f"{answers.shown(file.url)}: {what}; it is fetched from zero"
+    )

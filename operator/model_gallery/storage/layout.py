@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from model_gallery.artifact.path import RESERVED_ROOT
 
-__all__ = ["RECEIPTS", "ROOT", "Parts", "blob", "receipt", "staging", "temporary"]
+__all__ = ["BLOBS", "RECEIPTS", "ROOT", "Parts", "blob", "receipt", "staging", "temporary"]
 
 Parts = tuple[str, ...]
 """A path below the volume's root, by its components."""
 
 ROOT: Parts = (RESERVED_ROOT,)
 RECEIPTS: Parts = (*ROOT, "receipts")
+BLOBS: Parts = (*ROOT, "blobs", "sha256")
 
 
 def blob(sha256: str) -> Parts:
     """Where a content lies, once."""
-    return (*ROOT, "blobs", "sha256", sha256)
+    return (*BLOBS, sha256)
 
 
 def receipt(model_uid: str) -> Parts:

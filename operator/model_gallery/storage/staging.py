@@ -1,131 +1,166 @@
-"""Unfinished files, each with a journal of how far its bytes are known to be on disk.
+"""Unfinished files, each with a journal of the stretches that are known to be on disk.
 
 Order: bytes, fdatasync, journal. So the journal never claims what a crash could take back, and a kill
-costs at most one stretch between two marks. The journal's header binds URL, size, validator and expected
-digest; under any other header the file begins at zero.
+costs at most one stretch between two marks for each connection. The journal's header binds URL, size,
+validator and expected digest; under any other header the file begins at zero.
 """
 
 from __future__ import annotations
 
-import json
+import errno
 import os
+import struct
+import threading
+import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from model_gallery.artifact.digest import Sha256, sha256_of_value
-from model_gallery.storage.layout import Parts
+from model_gallery.artifact.digest import sha256_of_value
 from model_gallery.storage.volume import Volume, translated
 
-__all__ = ["MARK_BYTES", "StagedFile"]
+__all__ = ["MARK_BYTES", "StagedFile", "Stretch"]
 
 MARK_BYTES = 8 * 1024 * 1024
-_BLOCK = 1024 * 1024
-_JOURNAL_LIMIT = 4096
+"""What a kill costs at most, for each connection."""
+_RECORD = struct.Struct("<QQI")
+_MAX_RECORDS = 1 << 20
+_NOT_RESERVABLE = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+Parts = tuple[str, ...]
+Stretch = tuple[int, int]
 
 
 @dataclass(slots=True)
 class StagedFile:
-    """One file on its way, with the running digest of its bytes.
+    """One file on its way. Stretches may be written from several threads.
 
     Attributes:
-        done: bytes written so far.
-        marked: bytes that the journal claims.
+        marked: stretches that the journal claimed when the file was opened.
     """
 
     volume: Volume
     parts: Parts
     header: str
-    done: int = 0
-    marked: int = 0
-    digest: Sha256 = field(default_factory=Sha256)
+    marked: list[Stretch] = field(default_factory=list)
     _file: int = -1
+    _journal: int = -1
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @classmethod
     def begin(
-        cls, volume: Volume, folder: Parts, number: int, identity: list[object]
+        cls,
+        volume: Volume,
+        folder: Parts,
+        number: int,
+        identity: list[object],
+        *,
+        journal: bool = True,
     ) -> StagedFile:
-        """Opens the file, at the last mark of an earlier attempt for the same identity.
+        """Opens the file with what an earlier attempt for the same identity has made durable.
 
         Args:
             folder: the staging folder of the plan.
             number: place of the file in the plan.
             identity: what the bytes depend on: URL, size, validator, expected digest.
+            journal: False for a file that is not worth one; it then begins at zero.
         """
         staged = cls(volume, (*folder, f"{number}.part"), sha256_of_value(identity))
         staged._file = volume.open_file(staged.parts, write=True)
-        staged._resume()
+        if journal:
+            staged._journal = volume.open_file(staged._journal_parts, write=True)
+            staged.marked = [*staged._claims()]
+        if not staged.marked:
+            staged.restart()
         return staged
 
-    def append(self, data: memoryview) -> None:
-        """Takes the next bytes."""
+    def reserve(self, size: int) -> None:
+        """Takes the room for all bytes now, where the file system can.
+
+        Raises:
+            StalledError: NoSpace.
+        """
+        if size <= 0:
+            return
+        with translated(self.parts, "reserve room for"):
+            try:
+                os.posix_fallocate(self._file, 0, size)
+            except OSError as error:
+                if error.errno not in _NOT_RESERVABLE:
+                    raise
+                os.ftruncate(self._file, size)
+
+    def write_at(self, offset: int, data: memoryview) -> None:
+        """Writes bytes to their place."""
         with translated(self.parts, "write"):
             view = data
             while view:
-                view = view[os.write(self._file, view) :]
-        self.digest.update(data)
-        self.done += len(data)
-        if self.done - self.marked >= MARK_BYTES:
-            self.mark()
+                written = os.pwrite(self._file, view, offset)
+                view, offset = view[written:], offset + written
 
-    def mark(self) -> None:
-        """Makes the bytes so far durable, then claims them."""
+    def read_at(self, offset: int, buffer: memoryview) -> int:
+        """Fills the buffer from an offset on; returns how many bytes came."""
+        with translated(self.parts, "read"):
+            return os.preadv(self._file, [buffer], offset)
+
+    def mark(self, start: int, end: int) -> None:
+        """Makes a written stretch durable, then claims it."""
         with translated(self.parts, "sync"):
             os.fdatasync(self._file)
-        content = json.dumps({"header": self.header, "done": self.done}).encode()
-        self.volume.write(self._journal, content, f"{self._journal[-1]}.tmp")
-        self.marked = self.done
+            record = _RECORD.pack(start, end, self._proof(start, end))
+            with self._lock:
+                os.lseek(self._journal, 0, os.SEEK_END)
+                os.write(self._journal, record)
 
-    def restart(self) -> None:
-        """Throws everything away and begins at zero."""
-        self.volume.remove(self._journal)
-        self.done = self.marked = 0
-        self.digest = Sha256()
-        with translated(self.parts, "truncate"):
+    def restart(self, identity: list[object] | None = None) -> None:
+        """Throws everything away and begins at zero; nobody may be writing.
+
+        Args:
+            identity: what the bytes depend on from now on; None: the same as before.
+        """
+        self.marked = []
+        if identity is not None:
+            self.header = sha256_of_value(identity)
+        with translated(self.parts, "truncate"), self._lock:
             os.ftruncate(self._file, 0)
-            os.lseek(self._file, 0, os.SEEK_SET)
-
-    def head(self, length: int) -> bytes:
-        """Returns the first bytes."""
-        return os.pread(self._file, length, 0)
+            if self._journal >= 0:
+                os.ftruncate(self._journal, 0)
+                os.pwrite(self._journal, self.header.encode(), 0)
 
     def finish(self, target: Parts) -> None:
-        """Moves the whole file to its place, durably; the journal goes."""
+        """Moves the whole file to its place; the caller makes the folder durable."""
         with translated(self.parts, "sync"):
             os.fchmod(self._file, 0o644)
             os.fsync(self._file)
+        journalled = self._journal >= 0
         self.close()
-        self.volume.rename(self.parts, target)
-        self.volume.remove(self._journal)
+        self.volume.rename(self.parts, target, durable=False)
+        if journalled:
+            self.volume.remove(self._journal_parts)
 
     def close(self) -> None:
-        """Gives the descriptor back; what is staged stays."""
-        if self._file >= 0:
-            os.close(self._file)
-            self._file = -1
+        """Gives the descriptors back; what is staged stays."""
+        for descriptor in (self._file, self._journal):
+            if descriptor >= 0:
+                os.close(descriptor)
+        self._file = self._journal = -1
 
     @property
-    def _journal(self) -> Parts:
+    def _journal_parts(self) -> Parts:
         return (*self.parts[:-1], f"{self.parts[-1]}.journal")
 
-    def _resume(self) -> None:
-        content = self.volume.read(self._journal, _JOURNAL_LIMIT)
-        try:
-            journal = json.loads(content or b"{}")
-            claimed = int(journal["done"]) if journal.get("header") == self.header else 0
-        except (ValueError, TypeError, KeyError, AttributeError):
-            claimed = 0
-        if claimed <= 0 or os.fstat(self._file).st_size < claimed:
-            self.restart()
-            return
+    def _claims(self) -> Iterator[Stretch]:
+        header = self.header.encode()
         with translated(self.parts, "read"):
-            os.ftruncate(self._file, claimed)
-            self._digest_prefix(claimed)
-            os.lseek(self._file, claimed, os.SEEK_SET)
-        self.done = self.marked = claimed
+            content = os.pread(self._journal, len(header) + _MAX_RECORDS * _RECORD.size, 0)
+            length = os.fstat(self._file).st_size
+        if not content.startswith(header):
+            return
+        records = content[len(header) :]
+        whole = len(records) - len(records) % _RECORD.size
+        for start, end, proof in _RECORD.iter_unpack(records[:whole]):
+            # A torn or foreign record claims nothing, nor does one of bytes that are not there.
+            if start < end <= length and proof == self._proof(start, end):
+                yield start, end
 
-    def _digest_prefix(self, length: int) -> None:
-        buffer = memoryview(bytearray(_BLOCK))
-        offset = 0
-        while offset < length:
-            read = os.preadv(self._file, [buffer[: min(_BLOCK, length - offset)]], offset)
-            self.digest.update(buffer[:read])
-            offset += read
+    def _proof(self, start: int, end: int) -> int:
+        return zlib.crc32(f"{self.header} {start} {end}".encode())

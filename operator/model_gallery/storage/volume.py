@@ -127,7 +127,7 @@ class Volume:
             os.close(opened)
         self.rename(beside, parts)
 
-    def rename(self, source: Parts, target: Parts) -> None:
+    def rename(self, source: Parts, target: Parts, *, durable: bool = True) -> None:
         """Moves a file over whatever file is at the target, and makes that durable."""
         with (
             self.folder(source[:-1]) as here,
@@ -135,7 +135,13 @@ class Volume:
             translated(target, "rename"),
         ):
             os.rename(source[-1], target[-1], src_dir_fd=here, dst_dir_fd=there)
-            os.fsync(there)
+            if durable:
+                os.fsync(there)
+
+    def sync(self, parts: Parts) -> None:
+        """Makes the names in a folder durable."""
+        with self.folder(parts) as opened, translated(parts, "sync"):
+            os.fsync(opened)
 
     def link(self, source: Parts, target: Parts, temporary: str) -> bool:
         """Gives a file another name, or a copy where the file system has no links.

@@ -1,18 +1,20 @@
 """One HTTP client for model files and gallery indexes.
 
-It follows redirects itself, one hop at a time, each judged anew; asks for bytes as they are; never sends
-anything but its own few headers, so that no credential can leave with a redirect. Foreign errors become
-ours here and nowhere else.
+It follows redirects itself, one hop at a time, each judged anew; asks for bytes as they are; asks for the
+credentials of each hop anew, so that none can leave with a redirect. Foreign errors become ours here and
+nowhere else.
 """
 
 from __future__ import annotations
 
+import contextlib
+import http.client
 import socket
 import ssl
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -38,6 +40,13 @@ _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_MODIFIED = 304
 _BLOCK = 64 * 1024
+_CONNECTIONS_PER_HOST = 32
+
+Authorize = Callable[[str], Mapping[str, str]]
+
+
+def _nobody(_url: str) -> Mapping[str, str]:
+    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +56,20 @@ class Response:
     Attributes:
         headers: names in lower case.
         url: of the last hop.
+        trail: headers of the answers that redirected here.
     """
 
     status: int
     headers: Mapping[str, str]
     url: str
+    trail: tuple[Mapping[str, str], ...]
     _raw: urllib3.BaseHTTPResponse
+
+    @property
+    def _body(self) -> http.client.HTTPResponse:
+        """The standard library's response: urllib3 would allocate and copy each block once more."""
+        body: http.client.HTTPResponse = self._raw._fp  # type: ignore[attr-defined]  # noqa: SLF001
+        return body
 
     def readinto(self, buffer: memoryview) -> int:
         """Fills the buffer with the next bytes as they were sent.
@@ -64,11 +81,24 @@ class Response:
             TransientError: Interrupted.
         """
         try:
-            data = self._raw.read(len(buffer), decode_content=False)
-        except (HTTPError, OSError) as error:
+            return self._body.readinto(buffer)
+        except (http.client.HTTPException, OSError, ValueError) as error:
             raise _interrupted(self.url, error) from error
-        buffer[: len(data)] = data
-        return len(data)
+
+    def abort(self) -> None:
+        """Ends the transfer from another thread: the reader gets an error or the end at once."""
+        connection = getattr(self._raw, "_connection", None)
+        made = getattr(connection, "sock", None)
+        if made is not None:
+            with contextlib.suppress(OSError):
+                made.shutdown(socket.SHUT_RDWR)
+
+    def release(self) -> None:
+        """Keeps the connection where the body was read to its end, and closes it otherwise."""
+        if self._body.isclosed():
+            self._raw.release_conn()
+        else:
+            self._raw.close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +107,14 @@ class Fetched:
 
     Attributes:
         body: None where the server says that it is unchanged.
+        headers: of the last hop, names in lower case.
     """
 
     body: bytes | None
     etag: str | None
     last_modified: str | None
     url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class HttpClient:
@@ -105,19 +137,29 @@ class HttpClient:
         self._pools = _pool_manager(self._targets, context)
 
     @contextmanager
-    def open(self, url: str, headers: Mapping[str, str] | None = None) -> Iterator[Response]:
+    def open(
+        self,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        *,
+        authorize: Authorize = _nobody,
+        expect: Collection[int] = (),
+    ) -> Iterator[Response]:
         """Asks for a URL, through redirects, and hands out the open answer.
+
+        Args:
+            authorize: asked for headers at every hop, with the URL of that hop.
+            expect: statuses of 400 and more that are handed out as answers and not raised.
 
         Raises:
             TransientError: Unreachable, ServerError, RateLimited, Interrupted.
             StalledError: what asking again cannot mend.
         """
-        raw, final = self._ask(url, dict(headers or {}))
+        response = self._ask(url, dict(headers or {}), authorize, expect)
         try:
-            lowered = {key.lower(): value for key, value in raw.headers.items()}
-            yield Response(raw.status, lowered, final, raw)
+            yield response
         finally:
-            raw.close()
+            response.release()
 
     def fetch(
         self,
@@ -126,40 +168,53 @@ class HttpClient:
         max_bytes: int,
         etag: str | None = None,
         last_modified: str | None = None,
+        accept: str = "",
+        authorize: Authorize = _nobody,
         deadline_seconds: float = 120.0,
+        too_large: Reason = Reason.INDEX_INVALID,
     ) -> Fetched:
         """Fetches a small document whole, conditionally where a validator is given.
+
+        Args:
+            accept: media types to ask for.
+            too_large: reason of the error for a document of more than `max_bytes`.
 
         Raises:
             TransientError: it could not be had now.
             StalledError: it is larger than `max_bytes`, or asking again cannot mend it.
         """
-        headers = {}
+        headers = {"Accept": accept} if accept else {}
         if etag:
             headers["If-None-Match"] = etag
         if last_modified:
             headers["If-Modified-Since"] = last_modified
         end = time.monotonic() + deadline_seconds
-        with self.open(url, headers) as response:
+        with self.open(url, headers, authorize=authorize) as response:
             tag, date = response.headers.get("etag"), response.headers.get("last-modified")
             if response.status == _NOT_MODIFIED:
-                return Fetched(None, tag or etag, date or last_modified, response.url)
-            return Fetched(_whole(response, max_bytes, end), tag, date, response.url)
+                unchanged = tag or etag, date or last_modified
+                return Fetched(None, *unchanged, response.url, response.headers)
+            body = _whole(response, max_bytes, end, too_large)
+            return Fetched(body, tag, date, response.url, response.headers)
 
-    def _ask(self, url: str, headers: dict[str, str]) -> tuple[urllib3.BaseHTTPResponse, str]:
+    def _ask(
+        self, url: str, headers: dict[str, str], authorize: Authorize, expect: Collection[int]
+    ) -> Response:
         previous = ""
+        trail: list[Mapping[str, str]] = []
         for _ in range(_MAX_REDIRECTS + 1):
             url = reference.redirect_target(url)
             scheme = urlsplit(url).scheme
             self._targets.check_scheme(scheme, previous)
-            raw = self._request(url, headers)
+            raw = self._request(url, {**headers, **authorize(url)})
             if raw.status not in _REDIRECTS or "location" not in raw.headers:
                 error = answers.refusal(raw.status, raw.headers, url)
-                if error is not None:
+                if error is not None and raw.status not in expect:
                     raw.close()
                     raise error
-                return raw, url
+                return Response(raw.status, _lowered(raw), url, tuple(trail), raw)
             raw.close()
+            trail.append(_lowered(raw))
             url, previous = urljoin(url, raw.headers["location"]), scheme
         raise StalledError(
             Reason.TOO_MANY_REDIRECTS, f"{answers.shown(url)}: more than {_MAX_REDIRECTS} redirects"
@@ -179,13 +234,17 @@ class HttpClient:
             raise _translated(url, error) from error
 
 
-def _whole(response: Response, max_bytes: int, end: float) -> bytes:
+def _lowered(raw: urllib3.BaseHTTPResponse) -> Mapping[str, str]:
+    return {key.lower(): value for key, value in raw.headers.items()}
+
+
+def _whole(response: Response, max_bytes: int, end: float, too_large: Reason) -> bytes:
     body, block = bytearray(), memoryview(bytearray(_BLOCK))
     while read := response.readinto(block):
         body += block[:read]
         if len(body) > max_bytes:
             raise StalledError(
-                Reason.INDEX_INVALID,
+                too_large,
                 f"{answers.shown(response.url)} is larger than {max_bytes} bytes",
             )
         if time.monotonic() > end:
@@ -214,7 +273,7 @@ def _pool_manager(targets: Targets, context: ssl.SSLContext) -> urllib3.PoolMana
         ssl_context=context,
         timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
         retries=False,
-        maxsize=16,
+        maxsize=_CONNECTIONS_PER_HOST,
     )
     manager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
     return manager

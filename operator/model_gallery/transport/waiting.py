@@ -1,31 +1,24 @@
-"""Waiting between two tries: the one place outside of runtime/ that sleeps."""
+"""How long to wait before another try."""
 
 from __future__ import annotations
 
 import random
-import time
 
-__all__ = ["wait_before_try"]
+__all__ = ["LONGEST_ASKED_SECONDS", "seconds_before_try"]
 
 _BASE_SECONDS = 1.0
 _CAP_SECONDS = 30.0
-_MAX_ASKED_SECONDS = 60.0
+LONGEST_ASKED_SECONDS = 60.0
+"""A server that asks for more is the business of the Job's own backoff."""
 
 
-def wait_before_try(failures: int, asked: float | None) -> bool:
-    """Waits before the next try.
+def seconds_before_try(failures: int, asked: float | None) -> float:
+    """Returns the seconds to wait after `failures` tries in a row that brought no byte.
 
     Args:
-        failures: tries in a row that brought no byte; 0 waits not at all.
-        asked: what the server asked for.
-
-    Returns:
-        False, at once, where the server asked for more than a minute: that is the Job's business.
+        asked: what the server asked for, in seconds.
     """
-    if asked is not None and asked > _MAX_ASKED_SECONDS:
-        return False
     delay = 0.0
     if failures > 0:
         delay = min(_CAP_SECONDS, _BASE_SECONDS * 2 ** (failures - 1)) * random.uniform(0.8, 1.2)  # noqa: S311
-    time.sleep(max(delay, asked or 0.0))  # noqa: TID251 - this is the place
-    return True
+    return max(delay, asked or 0.0)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import partial
+from operator import attrgetter
 
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact.digest import Sha256, sha256_of_bytes, sha256_of_value
@@ -20,15 +20,15 @@ from model_gallery.planning import remove as removal
 from model_gallery.planning.install import Found, Owned, Plan, Step, Wanted
 from model_gallery.protocol.operation import InstallOperation
 from model_gallery.protocol.report import MAX_RESULT_FILES, PlanLine, PublishedFile, ResultLine
-from model_gallery.sources.base import Resolved, Source
+from model_gallery.sources.base import RemoteFile
 from model_gallery.storage import layout, receipts
 from model_gallery.storage.layout import Parts
 from model_gallery.storage.receipts import Receipt, ReceiptFile
-from model_gallery.storage.staging import StagedFile
 from model_gallery.storage.volume import Volume
 from model_gallery.worker import sweep
-from model_gallery.worker.fetch import Transfer
+from model_gallery.worker.fetch import Fetch
 from model_gallery.worker.report import Reporter
+from model_gallery.worker.resolve import Resolver, Wish
 
 __all__ = ["Install"]
 
@@ -41,52 +41,41 @@ class Install:
 
     operation: InstallOperation
     volume: Volume
-    source: Source
+    resolver: Resolver
+    fetcher: Fetch
     reporter: Reporter
 
     def run(self) -> ResultLine:
         """Carries the operation out and returns its result."""
-        resolved = self._resolve()
-        found = self._found(resolved)
-        plan = planning.plan(self._wanted(resolved), found)
+        wish = self.resolver.resolve(self.operation, self.volume)
+        found = self._found(wish)
+        plan = planning.plan(self._wanted(wish), found)
         planning.check_free(plan, self._staged_bytes(), *self.volume.free())
-        self._tell(plan)
-        contents = self._fetch(plan, resolved)
+        self._tell(plan, wish)
+        contents = self._contents(plan, wish)
         receipt = self._receipt(contents, plan, found)
         receipts.write(self.volume, receipt)
-        self._publish(receipt, plan, found)
+        self._publish(receipt, plan, found, wish)
         self._clean(receipt)
-        return self._result(receipt, contents, plan)
+        return self._result(receipt, contents, plan, wish)
 
-    def _resolve(self) -> dict[str, Resolved]:
-        """Asks the source for what is not on the volume already, by path."""
-        return {
-            file.path: self.source.resolve(file.url)
-            for file in self.operation.files
-            if file.sha256 is None or self.volume.facts(layout.blob(file.sha256)) is None
-        }
-
-    def _wanted(self, resolved: Mapping[str, Resolved]) -> list[Wanted]:
+    def _wanted(self, wish: Wish) -> list[Wanted]:
         files = [
-            Wanted(
-                str(ArtifactPath.parse(file.path)),
-                file.sha256,
-                resolved[file.path].size_bytes if file.path in resolved else None,
-            )
-            for file in self.operation.files
+            Wanted(str(ArtifactPath.parse(path)), remote.sha256, remote.size_bytes)
+            for path, remote in wish.files.items()
         ]
         documents = [
             Wanted(
-                str(ArtifactPath.parse(document.path)),
-                sha256_of_bytes(document.content.encode()),
-                len(document.content.encode()),
+                str(ArtifactPath.parse(path)),
+                sha256_of_bytes(content.encode()),
+                len(content.encode()),
                 fetched=False,
             )
-            for document in self.operation.documents
+            for path, content in wish.documents.items()
         ]
         return files + documents
 
-    def _found(self, resolved: Mapping[str, Resolved]) -> Found:
+    def _found(self, wish: Wish) -> Found:
         everyone = receipts.read_all(self.volume)
         own = everyone.pop(self.operation.owner.uid, None)
         others = {
@@ -95,7 +84,7 @@ class Install:
             for file in receipt.everything
         }
         mine = {file.path: file.sha256 for file in own.everything} if own else {}
-        wanted = self._wanted(resolved)
+        wanted = self._wanted(wish)
         loose = {
             item.path: digest
             for item in wanted
@@ -104,10 +93,10 @@ class Install:
             if digest is not None
         }
         sizes = {
-            file.sha256: facts.size_bytes
-            for file in self.operation.files
-            if file.sha256
-            for facts in [self.volume.facts(layout.blob(file.sha256))]
+            remote.sha256: facts.size_bytes
+            for remote in wish.files.values()
+            if remote.sha256
+            for facts in [self.volume.facts(layout.blob(remote.sha256))]
             if facts is not None
         }
         return Found(others, mine, loose, sizes)
@@ -127,46 +116,31 @@ class Install:
         found = [self.volume.facts((*folder, name)) for name in self.volume.names(folder)]
         return sum(facts.size_bytes for facts in found if facts is not None)
 
-    def _tell(self, plan: Plan) -> None:
+    def _tell(self, plan: Plan, wish: Wish) -> None:
         self.reporter.plan(
             PlanLine(
                 plan_digest=self.operation.plan_digest,
+                revision=wish.revision,
                 files=len(plan.steps),
                 total_bytes=plan.fetch_bytes,
                 reused_bytes=plan.reused_bytes,
             )
         )
 
-    def _fetch(self, plan: Plan, resolved: Mapping[str, Resolved]) -> dict[str, ReceiptFile]:
+    def _contents(self, plan: Plan, wish: Wish) -> dict[str, ReceiptFile]:
         """Brings every content onto the volume as a blob; returns the files by path."""
-        wanted = {file.path: file for file in self.operation.files}
-        contents = {}
-        for number, step in enumerate(plan.steps):
-            path = step.wanted.path
+        to_fetch = {
+            step.wanted.path: (number, wish.files[step.wanted.path])
+            for number, step in enumerate(plan.steps)
+            if step.fetch
+        }
+        contents = self.fetcher.run(to_fetch)
+        for step in plan.steps:
             if not step.wanted.fetched:
-                contents[path] = _known(step)
-            elif step.fetch:
-                transfer = Transfer(
-                    self.source,
-                    wanted[path],
-                    resolved[path],
-                    self.reporter,
-                    partial(self._stage, number, wanted[path].sha256),
-                )
-                contents[path] = self._to_blob(path, transfer.run())
-            else:
-                contents[path] = self._reused(step)
+                contents[step.wanted.path] = _known(step)
+            elif not step.fetch:
+                contents[step.wanted.path] = self._reused(step)
         return contents
-
-    def _stage(self, number: int, sha256: str | None, state: Resolved) -> StagedFile:
-        folder = layout.staging(self.operation.owner.uid, self.operation.plan_digest)
-        identity: list[object] = [state.url, state.size_bytes, state.validator, sha256]
-        return StagedFile.begin(self.volume, folder, number, identity)
-
-    def _to_blob(self, path: str, staged: StagedFile) -> ReceiptFile:
-        digest = staged.digest.hexdigest()
-        staged.finish(layout.blob(digest))
-        return ReceiptFile(path=path, size_bytes=staged.done, sha256=digest)
 
     def _reused(self, step: Step) -> ReceiptFile:
         digest = step.wanted.sha256 or ""
@@ -196,12 +170,11 @@ class Install:
             leaving=tuple(leaving),
         )
 
-    def _publish(self, receipt: Receipt, plan: Plan, found: Found) -> None:
-        documents = {document.path: document for document in self.operation.documents}
+    def _publish(self, receipt: Receipt, plan: Plan, found: Found, wish: Wish) -> None:
         for step, file in zip(plan.steps, receipt.files, strict=True):
             parts = tuple(file.path.split("/"))
-            if file.path in documents:
-                self._publish_document(parts, documents[file.path].content.encode(), found)
+            if file.path in wish.documents:
+                self._publish_document(parts, wish.documents[file.path].encode(), found)
             elif not step.adopt:
                 self._publish_blob(parts, file, found)
 
@@ -239,13 +212,14 @@ class Install:
         sweep.remove_staging(self.volume, receipt.uid)
 
     def _result(
-        self, receipt: Receipt, contents: Mapping[str, ReceiptFile], plan: Plan
+        self, receipt: Receipt, contents: Mapping[str, ReceiptFile], plan: Plan, wish: Wish
     ) -> ResultLine:
-        fetched = [contents[file.path] for file in self.operation.files]
+        fetched = sorted((contents[path] for path in wish.files), key=attrgetter("path"))
         return ResultLine(
             plan_digest=receipt.plan_digest,
             reason=Reason.SUCCEEDED,
-            verified=all(file.sha256 for file in self.operation.files) and bool(fetched),
+            revision=wish.revision,
+            verified=all(map(_is_promised, wish.files.values())) and bool(fetched),
             files=tuple(
                 PublishedFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
                 for file in fetched[:MAX_RESULT_FILES]
@@ -257,6 +231,10 @@ class Install:
             ),
             digest=sha256_of_value(sorted([file.path, file.sha256] for file in fetched)),
         )
+
+
+def _is_promised(remote: RemoteFile) -> bool:
+    return bool(remote.sha256 or remote.git_sha1)
 
 
 def _known(step: Step) -> ReceiptFile:

@@ -16,12 +16,15 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.protocol import exitcodes, operation
 from model_gallery.protocol.report import ResultLine
+from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.sources.http import HttpSource
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.client import HttpClient
+from model_gallery.worker.fetch import Fetch
 from model_gallery.worker.install import Install
 from model_gallery.worker.remove import Remove
 from model_gallery.worker.report import Reporter
+from model_gallery.worker.resolve import Resolver
 
 __all__ = ["main"]
 
@@ -57,10 +60,18 @@ def _run(environment: Mapping[str, str], reporter: Reporter) -> ResultLine:
     try:
         if isinstance(wish, operation.RemoveOperation):
             return Remove(wish, volume).run()
-        source = HttpSource(HttpClient(wish.network))
-        return Install(wish, volume, source, reporter).run()
+        source = HttpSource(HttpClient(wish.network), _credentials(environment))
+        resolver = Resolver(source, {})
+        return Install(
+            wish, volume, resolver, Fetch(wish, volume, source, reporter), reporter
+        ).run()
     finally:
         volume.close()
+
+
+def _credentials(environment: Mapping[str, str]) -> Credentials:
+    folder = environment.get(operation.ENV_CREDENTIALS, "")
+    return Credentials.read(Path(folder)) if folder else NO_CREDENTIALS
 
 
 def _operation_text(environment: Mapping[str, str]) -> str:

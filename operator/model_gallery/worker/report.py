@@ -29,8 +29,6 @@ class Reporter:
     out: TextIO
     termination_log: Path
     _total: int | None = None
-    _completed: int = 0
-    _file: str = ""
     _last: float = field(default_factory=time.monotonic)
     _window: deque[tuple[float, int]] = field(default_factory=lambda: deque(maxlen=_WINDOW))
 
@@ -39,25 +37,23 @@ class Reporter:
         self._total = line.total_bytes
         self._say(line)
 
-    def begin(self, path: str, resumed_bytes: int) -> None:
-        """Notes the file in transfer and what of it is there already."""
-        self._file = path
-        self._completed += resumed_bytes
+    def progress(self, completed: int, path: str) -> None:
+        """Tells how many bytes are on the volume, at most once a second.
 
-    def moved(self, count: int) -> None:
-        """Counts bytes (a negative count takes thrown away ones back), and tells now and then."""
-        self._completed += count
+        Args:
+            path: of a file in transfer.
+        """
         now = time.monotonic()
         if now - self._last < _PERIOD_SECONDS:
             return
         self._last = now
-        self._window.append((now, self._completed))
+        self._window.append((now, completed))
         self._say(
             ProgressLine(
-                completed_bytes=max(0, self._completed),
+                completed_bytes=max(0, completed),
                 total_bytes=self._total,
                 bytes_per_second=self._rate(),
-                file=self._file,
+                file=path,
             )
         )
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from model_gallery.artifact.digest import sha256_of_bytes
-from model_gallery.storage.staging import MARK_BYTES, StagedFile
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import StalledError
+from model_gallery.storage import staging
+from model_gallery.storage.staging import StagedFile
 from model_gallery.storage.volume import Volume
 
 FOLDER = (".modelgallery", "staging", "uid", "plan")
+JOURNAL = (*FOLDER, "0.part.journal")
 IDENTITY: list[object] = ["http://x/y", 100, '"etag"', None]
-BYTES = bytes(range(256)) * (MARK_BYTES // 128)
+DATA = memoryview(bytes(range(256)) * 16)
 
 
 @pytest.fixture
@@ -26,65 +30,138 @@ def begin(volume: Volume, identity: list[object] = IDENTITY) -> StagedFile:
     return StagedFile.begin(volume, FOLDER, 0, identity)
 
 
-def test_a_kill_costs_at_most_one_stretch(volume: Volume) -> None:
-    """Nothing is closed or marked here, as nothing is at kill -9."""
+def marked(volume: Volume, *stretches: tuple[int, int]) -> None:
+    """Leaves a file behind as a killed process does: nothing is closed in order."""
     first = begin(volume)
-    for at in range(0, len(BYTES), 1 << 20):
-        first.append(memoryview(BYTES[at : at + (1 << 20)]))
-    first.append(memoryview(b"x" * 1000))
+    for start, end in stretches:
+        first.write_at(start, DATA[start:end])
+        first.mark(start, end)
+    first.write_at(2000, DATA[2000:2100])
+    first.close()
+
+
+def test_what_was_marked_is_there_again(volume: Volume) -> None:
+    marked(volume, (0, 100), (500, 800))
 
     second = begin(volume)
 
-    assert second.done == len(BYTES)
-    assert second.digest.hexdigest() == sha256_of_bytes(BYTES)
-    first.close()
+    buffer = memoryview(bytearray(300))
+    assert second.marked == [(0, 100), (500, 800)]
+    assert second.read_at(500, buffer) == 300
+    assert buffer == DATA[500:800]
     second.close()
 
 
 def test_another_identity_begins_at_zero(volume: Volume) -> None:
-    first = begin(volume)
-    first.append(memoryview(BYTES))
-    first.mark()
-    first.close()
+    marked(volume, (0, 100))
 
     second = begin(volume, [*IDENTITY[:2], '"another"', None])
 
-    assert second.done == 0
+    assert second.marked == []
+    assert second.read_at(0, memoryview(bytearray(10))) == 0
     second.close()
 
 
-@pytest.mark.parametrize("junk", [b"", b"{", b"[]", b'{"header": 1}', b'{"done": "x"}'])
+@pytest.mark.parametrize("junk", [b"", b"x" * 64, b"0" * 63, b"\0" * 500])
 def test_a_broken_journal_begins_at_zero(volume: Volume, tmp_path: Path, junk: bytes) -> None:
-    first = begin(volume)
-    first.append(memoryview(BYTES))
-    first.close()
-    tmp_path.joinpath(*FOLDER, "0.part.journal").write_bytes(junk)
+    marked(volume, (0, 100))
+    tmp_path.joinpath(*JOURNAL).write_bytes(junk)
 
     second = begin(volume)
 
-    assert second.done == 0
+    assert second.marked == []
     second.close()
 
 
-def test_a_journal_that_claims_more_than_there_is_begins_at_zero(
+@pytest.mark.parametrize("cut", [1, 19])
+def test_a_torn_record_claims_nothing(volume: Volume, tmp_path: Path, cut: int) -> None:
+    marked(volume, (0, 100), (500, 800))
+    journal = tmp_path.joinpath(*JOURNAL)
+    os.truncate(journal, journal.stat().st_size - cut)
+
+    second = begin(volume)
+
+    assert second.marked == [(0, 100)]
+    second.close()
+
+
+def test_a_flipped_bit_in_a_record_claims_nothing(volume: Volume, tmp_path: Path) -> None:
+    marked(volume, (0, 100))
+    journal = tmp_path.joinpath(*JOURNAL)
+    content = bytearray(journal.read_bytes())
+    content[64 + 8] ^= 1
+    journal.write_bytes(content)
+
+    second = begin(volume)
+
+    assert second.marked == []
+    second.close()
+
+
+def test_a_journal_that_claims_more_than_there_is_claims_nothing(
     volume: Volume, tmp_path: Path
 ) -> None:
-    first = begin(volume)
-    first.append(memoryview(BYTES))
-    first.mark()
-    first.close()
-    with tmp_path.joinpath(*FOLDER, "0.part").open("r+b") as file:
-        file.truncate(10)
+    marked(volume, (0, 100))
+    os.truncate(tmp_path.joinpath(*FOLDER, "0.part"), 10)
 
     second = begin(volume)
 
-    assert second.done == 0
+    assert second.marked == []
+    second.close()
+
+
+def test_a_restart_may_bind_the_journal_to_another_state(volume: Volume) -> None:
+    other: list[object] = ["http://x/y", 200, '"new"', None]
+    first = begin(volume)
+    first.mark(0, 0)
+    first.restart(other)
+    first.write_at(0, DATA[:50])
+    first.mark(0, 50)
+    first.close()
+
+    second = begin(volume, other)
+
+    assert second.marked == [(0, 50)]
+    second.close()
+
+
+def test_room_is_taken_before_the_first_byte(volume: Volume, tmp_path: Path) -> None:
+    staged = begin(volume)
+    staged.reserve(1 << 20)
+
+    assert tmp_path.joinpath(*FOLDER, "0.part").stat().st_blocks * 512 >= 1 << 20
+    staged.close()
+
+
+def test_room_that_is_not_there_is_refused(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    staged = begin(volume)
+    monkeypatch.setattr(staging.os, "posix_fallocate", full)
+
+    with pytest.raises(StalledError) as caught:
+        staged.reserve(1 << 20)
+
+    assert caught.value.reason is Reason.NO_SPACE
+    staged.close()
+
+
+def test_without_a_journal_a_file_begins_at_zero(volume: Volume, tmp_path: Path) -> None:
+    first = StagedFile.begin(volume, FOLDER, 0, IDENTITY, journal=False)
+    first.write_at(0, DATA)
+    first.close()
+
+    second = StagedFile.begin(volume, FOLDER, 0, IDENTITY, journal=False)
+
+    assert second.read_at(0, memoryview(bytearray(10))) == 0
+    assert not tmp_path.joinpath(*JOURNAL).exists()
     second.close()
 
 
 def test_a_finished_file_is_in_its_place_and_readable(volume: Volume, tmp_path: Path) -> None:
     staged = begin(volume)
-    staged.append(memoryview(b"content"))
+    staged.write_at(0, memoryview(b"content"))
     staged.finish(("blobs", "x"))
 
     assert (tmp_path / "blobs" / "x").read_bytes() == b"content"
