@@ -12,12 +12,13 @@ send it. Standard library only: it runs in a pod from a ConfigMap.
 from __future__ import annotations
 
 import hashlib
+import json
 import random
 import re
 from dataclasses import dataclass
 from functools import lru_cache
 
-from make_gguf import gguf
+from make_gguf import gguf, one_tensor
 
 BLOCK = 1 << 20
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
@@ -119,11 +120,21 @@ def for_path(path: str) -> Generated | Stored | None:
 
 
 def _small(path: str) -> bytes:
-    """Between 4 and 8 KiB; a GGUF name gets a GGUF's first bytes, so that format checks pass."""
+    """A few KiB that are what the name says: GGUF and safetensors headers are read by the worker."""
     seed = hashlib.sha256(path.encode()).digest()
-    head = b"GGUF\x03\0\0\0" if path.endswith(".gguf") else b""
     size = 4096 + int.from_bytes(seed[:2], "big") % 4096
-    return head + random.Random(seed).randbytes(size)  # noqa: S311 - content, no secret
+    weights = random.Random(seed).randbytes(size)  # noqa: S311 - content, no secret
+    if path.endswith(".gguf"):
+        return one_tensor(seed.hex()[:16], weights)
+    if path.endswith(".safetensors"):
+        tensor = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
+        header = json.dumps({"weights": tensor}).encode()
+        return len(header).to_bytes(8, "little") + header + weights
+    if path.endswith((".json", ".txt", ".md", ".yaml")):
+        return json.dumps({"content": weights.hex()}).encode()
+    if path.endswith(".bin"):
+        return b"lmgg" + weights  # the magic of ggml, which whisper.cpp's models have
+    return weights
 
 
 @lru_cache(maxsize=8)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ALIGNMENT = 32
+INT8_TENSOR = 24
 UINT32, FLOAT32, STRING, ARRAY, INT32 = 4, 6, 8, 9, 5
 TOKEN_NORMAL, TOKEN_UNKNOWN, TOKEN_CONTROL, TOKEN_BYTE = 1, 2, 3, 6
 HEADS, KV_HEADS, CONTEXT = 4, 2, 2048
@@ -132,6 +133,14 @@ def gguf(seed: int = 0, layers: int = 2, width: int = 64) -> bytes:
         data.append(_padded(tensor.data))
         offset += len(data[-1])
     return _padded(b"".join(head)) + b"".join(data)
+
+
+def one_tensor(name: str, weights: bytes) -> bytes:
+    """Returns a valid file that holds the weights as one tensor of bytes; no backend can run it."""
+    pairs = [_text("general.architecture", "none"), _text("general.name", name)]
+    shape = struct.pack("<IQIQ", 1, len(weights), INT8_TENSOR, 0)
+    head = [b"GGUF", struct.pack("<IQQ", 3, 1, len(pairs)), *pairs, _string("weights"), shape]
+    return _padded(b"".join(head)) + _padded(weights)
 
 
 def _string(text: str) -> bytes:

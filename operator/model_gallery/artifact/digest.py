@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib  # noqa: TID251 - this is the one door
+import hmac
 import json
 import re
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,7 @@ __all__ = [
     "GitBlob",
     "Sha256",
     "canonical_json",
+    "hmac_sha256",
     "is_sha256",
     "sha256_of_bytes",
     "sha256_of_value",
@@ -67,6 +69,11 @@ def is_sha256(text: str) -> bool:
 def sha256_of_bytes(data: bytes) -> str:
     """Returns the hex digest of the bytes."""
     return hashlib.sha256(data).hexdigest()
+
+
+def hmac_sha256(key: bytes, data: bytes) -> bytes:
+    """Returns the keyed digest of the data."""
+    return hmac.digest(key, data, "sha256")
 
 
 def canonical_json(value: Any) -> str:

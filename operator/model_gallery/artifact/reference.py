@@ -6,6 +6,17 @@
 | `huggingface://owner/repo/path[@rev]`, `hf://...` | the Hub's resolve URL, revision `main` unless given |
 | `github:org/repo/path[@branch]`, `github://...` | the raw content URL, branch `main` unless given |
 
+References to whole repositories, whose files only the worker learns, are the business of `repository`:
+
+| form | repository |
+| --- | --- |
+| `huggingface://owner/repo[@rev]`, `hf://...` | a Hugging Face repository |
+| `ollama://[[host/]namespace/]model[:tag]` | a model of an Ollama registry |
+| `oci://host/path[:tag][@sha256:digest]` | an OCI artifact |
+| `s3://bucket/key`, `s3://bucket/prefix/` | an object, or all below a prefix, of AWS |
+| `pvc://claim/path` | a file or folder of another claim in the namespace |
+| `file:///path` | a file or folder of the Gallery's own volume |
+
 The short forms are those of LocalAI's galleries. A revision may stand behind the repository or at
 the end (`owner/repo@rev/path`, `owner/repo/path@rev`). All forms become one http(s) URL.
 """
@@ -13,23 +24,41 @@ the end (`owner/repo@rev/path`, `owner/repo/path@rev`). All forms become one htt
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from urllib.parse import quote, unquote, urlsplit
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 
-__all__ = ["MAX_REDIRECT_LENGTH", "MAX_URI_LENGTH", "SourceRef", "parse", "redirect_target"]
+__all__ = [
+    "HUGGING_FACE",
+    "MAX_REDIRECT_LENGTH",
+    "MAX_URI_LENGTH",
+    "RepositoryRef",
+    "SourceRef",
+    "hugging_face",
+    "parse",
+    "redirect_target",
+    "repository",
+]
 
 MAX_URI_LENGTH = 2048
 MAX_REDIRECT_LENGTH = 16 * 1024
 """Signed URLs that stores redirect to are long; people do not write such."""
 
-_HUGGING_FACE = "https://huggingface.co"
+HUGGING_FACE = "https://huggingface.co"
 _GITHUB_RAW = "https://raw.githubusercontent.com"
 _SHORT_FORM = re.compile(r"(?P<scheme>huggingface|hf|github):(?://)?(?P<rest>.+)\Z")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~+-]+\Z")
+_OLLAMA = "https://registry.ollama.ai"
+_AWS = "https://s3.us-east-1.amazonaws.com"
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
+_DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
+_HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?\Z")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+_CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +96,124 @@ def parse(uri: str) -> SourceRef:
     return SourceRef(uri, _checked_url(uri, shown))
 
 
+@dataclass(frozen=True, slots=True)
+class RepositoryRef:
+    """A repository.
+
+    Attributes:
+        kind: HuggingFace, OCI, Ollama, S3, Claim or Volume.
+        url: as `protocol.operation.Repository` has it, before rewrites.
+        revision: empty for the kind's default.
+        single: whether it names one file, published under its own name.
+    """
+
+    kind: str
+    url: str
+    revision: str = ""
+    single: bool = False
+
+
+def repository(uri: str) -> RepositoryRef | None:
+    """Returns the repository that the text names; None for what `parse` understands.
+
+    Raises:
+        StalledError: InvalidSpec, naming the URI and what is wrong with it.
+    """
+    scheme, _, rest = uri.partition(":")
+    reader = _REPOSITORIES.get(scheme)
+    if reader is None:
+        return None
+    shown = uri[:200]
+    if len(uri) > MAX_URI_LENGTH or _FORBIDDEN.search(uri) or "?" in uri or "#" in uri:
+        raise _invalid(shown, "is too long, or has a query, a fragment or unusual characters")
+    return reader(rest.removeprefix("//"), shown)
+
+
+def hugging_face(name: str, revision: str) -> RepositoryRef:
+    """Returns the repository `owner/repo` of the Hub.
+
+    Raises:
+        StalledError: InvalidSpec.
+    """
+    parts = name.split("/")
+    if len(parts) != _OWNER_AND_NAME or not _are_segments([*parts, revision or "main"]):
+        raise _invalid(name[:200], "must have the form owner/repository[@revision]")
+    return RepositoryRef("HuggingFace", f"{HUGGING_FACE}/{name}", revision)
+
+
+def _hub_repository(rest: str, _shown: str) -> RepositoryRef | None:
+    name, _, revision = rest.partition("@")
+    return hugging_face(name, revision) if name.count("/") == 1 else None
+
+
+def _ollama(rest: str, shown: str) -> RepositoryRef:
+    parts = rest.split("/")
+    host = _OLLAMA
+    if len(parts) == _HOST_AND_OLLAMA:
+        host = f"https://{_checked_host(parts.pop(0), shown)}"
+    if len(parts) == 1:
+        parts.insert(0, "library")
+    name, _, tag = parts[-1].partition(":")
+    parts[-1] = name
+    if len(parts) != _OWNER_AND_NAME or not _are_segments(parts) or not _TAG.match(tag or "latest"):
+        raise _invalid(shown, "must have the form ollama://[[host/]namespace/]model[:tag]")
+    return RepositoryRef("Ollama", f"{host}/{'/'.join(parts)}", tag)
+
+
+def _oci(rest: str, shown: str) -> RepositoryRef:
+    named, _, digest = rest.partition("@")
+    host, _, path = named.partition("/")
+    path, _, tag = path.partition(":")
+    parts = path.split("/")
+    right = not digest or _DIGEST.match(digest)
+    if not right or not _TAG.match(tag or "latest") or not _are_segments(parts):
+        raise _invalid(shown, "must have the form oci://host/path[:tag][@sha256:digest]")
+    return RepositoryRef("OCI", f"https://{_checked_host(host, shown)}/{path}", digest or tag)
+
+
+def _s3(rest: str, shown: str) -> RepositoryRef:
+    bucket, _, key = rest.partition("/")
+    if not _BUCKET.match(bucket):
+        raise _invalid(shown, "must have the form s3://bucket/key or s3://bucket/prefix/")
+    single = bool(key) and not key.endswith("/")
+    return RepositoryRef("S3", f"{_AWS}/{bucket}/{key}", single=single)
+
+
+def _claim(rest: str, shown: str) -> RepositoryRef:
+    claim, _, path = rest.partition("/")
+    if not _CLAIM.match(claim):
+        raise _invalid(shown, "must have the form pvc://claim/path")
+    return RepositoryRef("Claim", f"pvc://{claim}/{path}", single=not path.endswith("/"))
+
+
+def _volume(rest: str, shown: str) -> RepositoryRef:
+    if not rest.startswith("/"):
+        raise _invalid(shown, "must have the form file:///path, below the Gallery's own volume")
+    return RepositoryRef("Volume", f"file://{rest}", single=not rest.endswith("/"))
+
+
+_OWNER_AND_NAME, _HOST_AND_OLLAMA = 2, 3
+_REPOSITORIES: Mapping[str, Callable[[str, str], RepositoryRef | None]] = {
+    "huggingface": _hub_repository,
+    "hf": _hub_repository,
+    "ollama": _ollama,
+    "oci": _oci,
+    "s3": _s3,
+    "pvc": _claim,
+    "file": _volume,
+}
+
+
+def _are_segments(parts: Sequence[str]) -> bool:
+    return all(part not in {"", ".", ".."} and _SEGMENT.match(part) for part in parts)
+
+
+def _checked_host(host: str, shown: str) -> str:
+    if not _HOST.match(host):
+        raise _invalid(shown, "must name a host")
+    return host.lower()
+
+
 def redirect_target(url: str) -> str:
     """Returns the absolute http(s) URL that a server redirects to, without its fragment.
 
@@ -101,7 +248,7 @@ def _expand(scheme: str, rest: str, shown: str) -> str:
     tail_path = "/".join(quote(part) for part in path.split("/"))
     if scheme == "github":
         return f"{_GITHUB_RAW}/{owner}/{repository}/{revision or default}/{tail_path}"
-    return f"{_HUGGING_FACE}/{owner}/{repository}/resolve/{revision or default}/{tail_path}"
+    return f"{HUGGING_FACE}/{owner}/{repository}/resolve/{revision or default}/{tail_path}"
 
 
 def _checked_url(uri: str, shown: str) -> str:
@@ -111,7 +258,9 @@ def _checked_url(uri: str, shown: str) -> str:
     except ValueError as error:
         raise _invalid(shown, f"is no URL: {error}") from error
     if parts.scheme not in {"http", "https"}:
-        raise _invalid(shown, "must begin with https://, http://, huggingface://, hf:// or github:")
+        raise _invalid(
+            shown, "must begin with https://, http://, huggingface://, hf:// or github: here"
+        )
     if not parts.hostname or port == 0:
         raise _invalid(shown, "must name a host")
     if "@" in parts.netloc:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
+from urllib.parse import quote
 
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Rewrite
-from model_gallery.api.v1alpha1.model import FileSource
+from model_gallery.api.v1alpha1.model import FileSource, HuggingFaceSource, S3Source
 from model_gallery.artifact import reference
 from model_gallery.catalog import configuration, documents
 from model_gallery.catalog.fields import Fields
 from model_gallery.catalog.files import ListedFile, wanted
 from model_gallery.catalog.request import InstallRequest
+from model_gallery.catalog.rewrites import rewrite
 from model_gallery.errors import StalledError
+from model_gallery.protocol.operation import Repository, RepositoryKind
 
-__all__ = ["assemble_files", "assemble_uri"]
+__all__ = ["assemble_files", "assemble_hugging_face", "assemble_s3", "assemble_uri"]
 
 _STILL_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}|[/\ufffd]")
 """Encoded twice, an encoded slash, or no UTF-8: a name that other readers may take for a path."""
@@ -30,6 +34,12 @@ def assemble_uri(
     Raises:
         StalledError: InvalidSpec or UnsafePath, naming the field.
     """
+    found = reference.repository(uri)
+    if found is not None:
+        folder = "" if found.single else install_name
+        return _assemble_repository(
+            _repository(found, folder, rewrites), install_name=install_name, config=config
+        )
     name = reference.parse(uri).file_name
     if not name:
         raise StalledError(Reason.INVALID_SPEC, "source.uri must end in the name of a file")
@@ -41,6 +51,73 @@ def assemble_uri(
         )
     file = ListedFile("source.uri: ", name, uri, "")
     return _request((file,), install_name, config, rewrites)
+
+
+def assemble_hugging_face(
+    source: HuggingFaceSource,
+    *,
+    install_name: str,
+    config: Mapping[str, Any],
+    rewrites: Sequence[Rewrite],
+) -> InstallRequest:
+    """Returns what a Model with `source.huggingFace` puts on a volume: a folder.
+
+    Raises:
+        StalledError: InvalidSpec, naming the field.
+    """
+    found = reference.hugging_face(source.repo, source.revision)
+    wanted_ = _repository(found, install_name, rewrites).model_copy(
+        update={"include": source.include, "exclude": source.exclude}
+    )
+    return _assemble_repository(wanted_, install_name=install_name, config=config)
+
+
+def assemble_s3(
+    source: S3Source,
+    *,
+    install_name: str,
+    config: Mapping[str, Any],
+    rewrites: Sequence[Rewrite],
+) -> InstallRequest:
+    """Returns what a Model with `source.s3` puts on a volume: a file, or a folder for a prefix.
+
+    Raises:
+        StalledError: InvalidSpec, naming the field.
+    """
+    single = bool(source.key) and not source.key.endswith("/")
+    base = reference.parse(source.endpoint).url.rstrip("/")
+    wanted_ = Repository(
+        kind=RepositoryKind.S3,
+        url=rewrite(f"{base}/{source.bucket}/{quote(source.key)}", rewrites),
+        revision=source.version_id,
+        include=source.include,
+        exclude=source.exclude,
+        folder="" if single else install_name,
+        region=source.region,
+        path_style=source.path_style,
+    )
+    return _assemble_repository(wanted_, install_name=install_name, config=config)
+
+
+def _assemble_repository(
+    repository: Repository, *, install_name: str, config: Mapping[str, Any]
+) -> InstallRequest:
+    """Returns what a repository puts on a volume, with the configuration that the Model brings.
+
+    Raises:
+        StalledError: InvalidSpec, naming the field.
+    """
+    request = _request((), install_name, config, ())
+    return replace(request, repository=repository)
+
+
+def _repository(
+    found: reference.RepositoryRef, folder: str, rewrites: Sequence[Rewrite]
+) -> Repository:
+    kind = RepositoryKind(found.kind)
+    mounted = kind in {RepositoryKind.CLAIM, RepositoryKind.VOLUME}
+    url = found.url if mounted else rewrite(found.url, rewrites)
+    return Repository(kind=kind, url=url, revision=found.revision, folder=folder)
 
 
 def assemble_files(

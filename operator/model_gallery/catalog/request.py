@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model_gallery.protocol.operation import Document, WantedFile
+from model_gallery.protocol.operation import Document, Repository, WantedFile
 
 __all__ = ["InstallRequest"]
 
@@ -16,6 +16,7 @@ class InstallRequest:
     Attributes:
         documents: in publishing order; the configuration comes last, since backends look for it.
         served_name: the name that backends know.
+        repository: fetched too; only the worker learns its files.
         backend: the engine that the configuration names; empty where it names none.
     """
 
@@ -23,3 +24,4 @@ class InstallRequest:
     documents: tuple[Document, ...]
     served_name: str
     backend: str
+    repository: Repository | None = None

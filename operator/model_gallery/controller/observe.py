@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -18,7 +17,7 @@ from model_gallery.controller.follow import Follower
 from model_gallery.controller.index import IndexStore
 from model_gallery.errors import GalleryError
 from model_gallery.protocol import report
-from model_gallery.reconcile import resolution, times
+from model_gallery.reconcile import resolution, sizes, times
 from model_gallery.reconcile.gallery import claim_name_of
 from model_gallery.reconcile.observed import (
     ClaimView,
@@ -152,7 +151,7 @@ class Observer:
             uid=metadata["uid"],
             phase=body["phase"],
             deleting="deletionTimestamp" in metadata,
-            capacity_bytes=_quantity_bytes(body["capacity"]),
+            capacity_bytes=sizes.from_quantity(body["capacity"]),
         )
 
     def _workers(self, uid: str) -> tuple[WorkerView, ...]:
@@ -260,18 +259,3 @@ def _waiting(pod: Body) -> str:
     if not reason or reason in _USUAL_WAITS:
         return ""
     return f"{reason}: {waiting.get('message', '')}"[:512]
-
-
-_QUANTITY = re.compile(r"([0-9.]+)([KMGTP]i?|k)?\Z")
-_FACTORS = {
-    "k": 1000,
-    **{f"{unit}i": 1024 ** (power + 1) for power, unit in enumerate("KMGTP")},
-    **{unit: 1000 ** (power + 1) for power, unit in enumerate("KMGTP")},
-}
-
-
-def _quantity_bytes(text: str) -> int | None:
-    match = _QUANTITY.match(text)
-    if match is None:
-        return None
-    return int(float(match[1]) * _FACTORS.get(match[2] or "", 1))

@@ -15,6 +15,7 @@ __all__ = [
     "ENV_CREDENTIALS",
     "ENV_OPERATION",
     "ENV_OPERATION_FILE",
+    "ENV_SOURCE",
     "MAX_ENV_BYTES",
     "Document",
     "InstallOperation",
@@ -34,6 +35,8 @@ ENV_OPERATION_FILE = "MODEL_GALLERY_OPERATION_FILE"
 """Environment variable that names the mounted file, for an operation too large for a variable."""
 ENV_CREDENTIALS = "MODEL_GALLERY_CREDENTIALS"
 """Environment variable that names the folder of the mounted Secret; unset without one."""
+ENV_SOURCE = "MODEL_GALLERY_SOURCE"
+"""Environment variable that names the folder of the claim that files are copied from."""
 MAX_ENV_BYTES = 64 * 1024
 """Above this many bytes the operation travels in a ConfigMap; execve limits one string to 128 KiB."""
 
@@ -129,6 +132,7 @@ class InstallOperation(_Message):
         documents: published last, in this order.
         repository: fetched too, where it is set.
         bandwidth_bytes: most bytes per second; 0: no limit.
+        safe_formats: whether files that can carry code, and broken headers, are refused.
     """
 
     kind: Literal["install"] = "install"
@@ -139,6 +143,7 @@ class InstallOperation(_Message):
     repository: Repository | None = None
     network: NetworkPolicy = NetworkPolicy()
     bandwidth_bytes: int = 0
+    safe_formats: bool = False
 
 
 class RemoveOperation(_Message):

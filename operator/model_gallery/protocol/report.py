@@ -17,6 +17,7 @@ __all__ = [
     "MAX_RESULT_BYTES",
     "MAX_RESULT_FILES",
     "Line",
+    "ModelFacts",
     "PlanLine",
     "ProgressLine",
     "PublishedFile",
@@ -42,6 +43,24 @@ class PublishedFile(_Message):
     path: str
     size_bytes: int
     sha256: str
+
+
+class ModelFacts(_Message):
+    """What the headers of the weights say; fields that no file tells are absent.
+
+    Attributes:
+        format: GGUF or Safetensors.
+        architecture: such as `llama`.
+        quantisation: such as `Q4_K_M`, or the type of most weights.
+        parameters: weights in all files of the set.
+        context_length: in tokens.
+    """
+
+    format: str
+    architecture: str | None = None
+    quantisation: str | None = None
+    parameters: int | None = None
+    context_length: int | None = None
 
 
 class PlanLine(_Message):
@@ -87,6 +106,7 @@ class ResultLine(_Message):
         files: the first `MAX_RESULT_FILES` published files, by path.
         retry_after_seconds: what the server asked for, where it did.
         digest: sha256 over the sorted `path sha256` pairs of all fetched files.
+        model: what the headers of the weights say; None without weights that have such.
     """
 
     type: Literal["result"] = "result"
@@ -101,6 +121,7 @@ class ResultLine(_Message):
     fetched_bytes: int = 0
     retry_after_seconds: float | None = None
     digest: str = ""
+    model: ModelFacts | None = None
 
     def termination_message(self) -> str:
         """Returns the JSON text, with as many files as fit in `MAX_RESULT_BYTES`."""

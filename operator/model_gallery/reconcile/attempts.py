@@ -9,6 +9,7 @@ from model_gallery.api.v1alpha1.model import (
     MAX_STATUS_FILES,
     FileStatus,
     LastFailure,
+    ModelFacts,
     ModelStatus,
     Resolved,
 )
@@ -34,7 +35,7 @@ def succeeded(status: ModelStatus, worker: WorkerView, revision: str, now: datet
     return status.model_copy(
         update={
             "resolved": Resolved(
-                revision=revision,
+                revision=result.revision or revision,
                 digest=f"sha256:{result.digest}" if result.digest else "",
                 plan_digest=worker.plan_digest,
                 resolved_time=moment,
@@ -43,6 +44,7 @@ def succeeded(status: ModelStatus, worker: WorkerView, revision: str, now: datet
             "size_text": sizes.to_text(result.size_bytes),
             "files": files,
             "files_total": result.files_total,
+            "model": _facts(result),
             "progress": None,
             "attempts": 0,
             "next_retry_time": None,
@@ -51,6 +53,10 @@ def succeeded(status: ModelStatus, worker: WorkerView, revision: str, now: datet
             "verified_time": moment if result.verified else None,
         }
     )
+
+
+def _facts(result: ResultLine) -> ModelFacts | None:
+    return None if result.model is None else ModelFacts.model_validate(result.model.model_dump())
 
 
 def failed(status: ModelStatus, worker: WorkerView, now: datetime, jitter: float) -> ModelStatus:

@@ -4,14 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from model_gallery.api.conditions import Reason
+from model_gallery.api.v1alpha1.gallery import Formats
 from model_gallery.api.v1alpha1.model import LastFailure, ModelStatus, StoragePlace
 from model_gallery.artifact.digest import sha256_of_value
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.protocol import exitcodes
-from model_gallery.protocol.operation import InstallOperation, NetworkPolicy, Owner
-from model_gallery.reconcile import attempts, names, times
+from model_gallery.protocol.operation import (
+    InstallOperation,
+    NetworkPolicy,
+    Owner,
+    RepositoryKind,
+)
+from model_gallery.reconcile import attempts, names, sizes, times
 from model_gallery.reconcile.actions import DeleteJob, StartWorker
 from model_gallery.reconcile.manifests import job as job_manifest
 from model_gallery.reconcile.observed import (
@@ -53,9 +60,16 @@ def plan_of(request: InstallRequest, gallery: GalleryView, claim: ClaimView) -> 
             "files": [file.model_dump() for file in request.files],
             "documents": [document.model_dump() for document in request.documents],
             "place": place.model_dump(),
+            **_repository_of(request),
         }
     )
     return Plan(request, place, digest)
+
+
+def _repository_of(request: InstallRequest) -> dict[str, Any]:
+    """Returns nothing without one: plans from before there were repositories keep their digest."""
+    repository = request.repository
+    return {} if repository is None else {"repository": repository.model_dump()}
 
 
 def decide(
@@ -208,6 +222,9 @@ def _start(observed: ObservedModel, gallery: GalleryView, plan: Plan, job_name: 
         plan_digest=plan.digest,
         files=plan.request.files,
         documents=plan.request.documents,
+        repository=plan.request.repository,
+        bandwidth_bytes=sizes.from_quantity(gallery.spec.worker.bandwidth_limit or "") or 0,
+        safe_formats=gallery.spec.policy.formats is Formats.SAFE,
         network=NetworkPolicy(
             allowed_networks=settings.allowed_networks, allow_plain_http=settings.allow_plain_http
         ),
@@ -221,11 +238,25 @@ def _start(observed: ObservedModel, gallery: GalleryView, plan: Plan, job_name: 
         claim_name=plan.place.claim_name,
         sub_path=plan.place.sub_path,
         owned=True,
+        secret_name=_secret_name(observed),
+        source_claim=_source_claim(plan.request),
         resources=gallery.spec.worker.resources,
         node_selector=gallery.spec.worker.node_selector,
     )
     payload = job.payload if job.in_config_map else None
     return StartWorker(job_manifest.manifest(job, meta, settings), payload)
+
+
+def _secret_name(observed: ObservedModel) -> str:
+    credentials = observed.spec.credentials if observed.spec else None
+    return credentials.secret_name if credentials else ""
+
+
+def _source_claim(request: InstallRequest) -> str:
+    repository = request.repository
+    if repository is None or repository.kind is not RepositoryKind.CLAIM:
+        return ""
+    return repository.url.removeprefix("pvc://").partition("/")[0]
 
 
 def _published_message(status: ModelStatus) -> str:

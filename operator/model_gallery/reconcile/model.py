@@ -157,7 +157,7 @@ def status_after(observed: ObservedModel, decision: Decision, now: datetime) -> 
     )
     conditions = summarize(
         decision.outcome,
-        (_resolved_fact(observed), _verified_fact(status), storage_fact(observed.claim)),
+        (_resolved_fact(observed, status), _verified_fact(status), storage_fact(observed.claim)),
         generation=observed.meta.generation,
         previous=observed.status.conditions,
         now=moment,
@@ -191,9 +191,11 @@ def _progress(observed: ObservedModel, decision: Decision, now: datetime) -> Pro
     )
 
 
-def _resolved_fact(observed: ObservedModel) -> Fact:
+def _resolved_fact(observed: ObservedModel, status: ModelStatus) -> Fact:
     request = observed.request
     if isinstance(request, InstallRequest):
+        if request.repository is not None:
+            return _repository_fact(status, request.repository.url)
         count = len(request.files)
         noun = "file" if count == 1 else "files"
         return Fact(ConditionType.RESOLVED, "True", Reason.SUCCEEDED, f"{count} {noun} to fetch")
@@ -204,6 +206,23 @@ def _resolved_fact(observed: ObservedModel) -> Fact:
     if observed.spec is None:
         return Fact(ConditionType.RESOLVED, "False", Reason.INVALID_SPEC, observed.spec_error)
     return Fact(ConditionType.RESOLVED, "Unknown", Reason.GALLERY_NOT_FOUND)
+
+
+def _repository_fact(status: ModelStatus, url: str) -> Fact:
+    """Of a repository only the worker learns the files; what it told stands in the status."""
+    resolved, failure = status.resolved, status.last_failure
+    if resolved is not None and resolved.plan_digest:
+        message = f"{url[:200]} at {resolved.revision or 'no revision'}"
+        return Fact(ConditionType.RESOLVED, "True", Reason.SUCCEEDED, message)
+    if failure is not None and failure.reason in _UNRESOLVABLE:
+        reason = Reason(failure.reason)
+        return Fact(ConditionType.RESOLVED, "False", reason, failure.message)
+    return Fact(ConditionType.RESOLVED, "Unknown", Reason.PROGRESSING, "the source is being asked")
+
+
+_UNRESOLVABLE = frozenset(
+    {Reason.NOT_FOUND, Reason.UNAUTHORIZED, Reason.SOURCE_INVALID, Reason.SECRET_NOT_ALLOWED}
+)
 
 
 def _verified_fact(status: ModelStatus) -> Fact:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Rewrite
 from model_gallery.api.v1alpha1.model import EntrySource, ModelSpec
+from model_gallery.catalog import direct
 from model_gallery.catalog import entry as entries
 from model_gallery.catalog.baseconfig import BaseConfig
 from model_gallery.catalog.index import Index
@@ -54,7 +55,17 @@ def resolve(
         return entries.assemble_uri(
             source.uri, install_name=install_name, config=spec.config, rewrites=rewrites
         )
-    raise StalledError(Reason.INVALID_SPEC, "spec.source must set one of entry, uri, files")
+    if source.hugging_face is not None:
+        return direct.assemble_hugging_face(
+            source.hugging_face, install_name=install_name, config=spec.config, rewrites=rewrites
+        )
+    if source.s3 is not None:
+        return direct.assemble_s3(
+            source.s3, install_name=install_name, config=spec.config, rewrites=rewrites
+        )
+    raise StalledError(
+        Reason.INVALID_SPEC, "spec.source must set one of entry, uri, files, huggingFace, s3"
+    )
 
 
 def _from_entry(

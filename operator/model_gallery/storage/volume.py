@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,25 @@ class Volume:
             os.close(opened)
             raise StalledError(Reason.UNSAFE_PATH, f"{_shown(parts)} exists and is no regular file")
         return opened
+
+    @contextmanager
+    def reading(self, parts: Parts) -> Iterator[Callable[[int, memoryview], int]]:
+        """Hands out a function that fills a buffer from an offset of a regular file on.
+
+        Raises:
+            StalledError: UnsafePath where something other than a regular file is there.
+            FileNotFoundError: it does not exist.
+        """
+        opened = self.open_file(parts)
+
+        def read_at(offset: int, buffer: memoryview) -> int:
+            with translated(parts, "read"):
+                return os.preadv(opened, [buffer], offset)
+
+        try:
+            yield read_at
+        finally:
+            os.close(opened)
 
     def read(self, parts: Parts, limit: int) -> bytes | None:
         """Returns the content of a small file; None where it does not exist or is larger."""

@@ -14,6 +14,7 @@ from model_gallery.storage.receipts import ReceiptFile
 from model_gallery.storage.staging import StagedFile
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.throttle import Throttle
+from model_gallery.worker.contents import Contents
 from model_gallery.worker.engine import Engine
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.transfer import FileTransfer
@@ -29,6 +30,7 @@ class Fetch:
     volume: Volume
     http: HttpSource
     reporter: Reporter
+    contents: Contents
     _done: dict[str, ReceiptFile] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -68,6 +70,7 @@ class Fetch:
     def _to_blob(self, file: FileTransfer) -> None:
         digest = file.digest.hexdigest()
         if file.staged is not None:
+            self.contents.look(file.path, file.hashed, file.staged.read_at)
             file.staged.finish(layout.blob(digest))
         with self._lock:
             self._done[file.path] = ReceiptFile(

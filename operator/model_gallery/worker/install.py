@@ -26,6 +26,7 @@ from model_gallery.storage.layout import Parts
 from model_gallery.storage.receipts import Receipt, ReceiptFile
 from model_gallery.storage.volume import Volume
 from model_gallery.worker import sweep
+from model_gallery.worker.contents import Contents, check_complete
 from model_gallery.worker.fetch import Fetch
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.resolve import Resolver, Wish
@@ -43,11 +44,13 @@ class Install:
     volume: Volume
     resolver: Resolver
     fetcher: Fetch
+    contents: Contents
     reporter: Reporter
 
     def run(self) -> ResultLine:
         """Carries the operation out and returns its result."""
         wish = self.resolver.resolve(self.operation, self.volume)
+        check_complete(wish.files)
         found = self._found(wish)
         plan = planning.plan(self._wanted(wish), found)
         planning.check_free(plan, self._staged_bytes(), *self.volume.free())
@@ -140,6 +143,7 @@ class Install:
                 contents[step.wanted.path] = _known(step)
             elif not step.fetch:
                 contents[step.wanted.path] = self._reused(step)
+        self.contents.check_indexes(wish.files)
         return contents
 
     def _reused(self, step: Step) -> ReceiptFile:
@@ -152,6 +156,8 @@ class Install:
         if facts is None:
             message = f"the content of {step.wanted.path} went from the volume meanwhile"
             raise TransientError(Reason.INTERRUPTED, message)
+        with self.volume.reading(blob) as read_at:
+            self.contents.look(step.wanted.path, facts.size_bytes, read_at)
         return ReceiptFile(path=step.wanted.path, size_bytes=facts.size_bytes, sha256=digest)
 
     def _receipt(self, contents: Mapping[str, ReceiptFile], plan: Plan, found: Found) -> Receipt:
@@ -230,6 +236,7 @@ class Install:
                 contents[step.wanted.path].size_bytes for step in plan.steps if step.fetch
             ),
             digest=sha256_of_value(sorted([file.path, file.sha256] for file in fetched)),
+            model=self.contents.facts(),
         )
 
 

@@ -20,6 +20,7 @@ from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.sources.http import HttpSource
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.client import HttpClient
+from model_gallery.worker.contents import Contents
 from model_gallery.worker.fetch import Fetch
 from model_gallery.worker.install import Install
 from model_gallery.worker.remove import Remove
@@ -60,13 +61,22 @@ def _run(environment: Mapping[str, str], reporter: Reporter) -> ResultLine:
     try:
         if isinstance(wish, operation.RemoveOperation):
             return Remove(wish, volume).run()
-        source = HttpSource(HttpClient(wish.network), _credentials(environment))
-        resolver = Resolver(source, {})
-        return Install(
-            wish, volume, resolver, Fetch(wish, volume, source, reporter), reporter
-        ).run()
+        return _install(wish, volume, environment, reporter).run()
     finally:
         volume.close()
+
+
+def _install(
+    wish: operation.InstallOperation,
+    volume: Volume,
+    environment: Mapping[str, str],
+    reporter: Reporter,
+) -> Install:
+    client, credentials = HttpClient(wish.network), _credentials(environment)
+    source = HttpSource(client, credentials)
+    contents = Contents(wish.safe_formats)
+    fetch = Fetch(wish, volume, source, reporter, contents)
+    return Install(wish, volume, Resolver(source, {}), fetch, contents, reporter)
 
 
 def _credentials(environment: Mapping[str, str]) -> Credentials:

@@ -23,12 +23,14 @@ __all__ = [
     "CaBundle",
     "ClaimTemplate",
     "ConfigMapIndex",
+    "Formats",
     "GallerySpec",
     "GalleryStatus",
     "HttpIndex",
     "IndexProblem",
     "IndexSource",
     "IndexStatus",
+    "Policy",
     "Rewrite",
     "ServedFrom",
     "Storage",
@@ -136,11 +138,34 @@ class Rewrite(ApiType):
     replacement: Url = Field(description="What takes the prefix's place.")
 
 
+class Formats(StrEnum):
+    """Which contents may be published."""
+
+    SAFE = "Safe"
+    ANY = "Any"
+
+
+class Policy(ApiType):
+    """What the Gallery takes."""
+
+    formats: Formats = Field(
+        default=Formats.SAFE,
+        description=(
+            "Safe refuses files that can carry code (pickles, archives, programs) and broken headers,"
+            " by their content. Any takes everything."
+        ),
+    )
+
+
 class Worker(ApiType):
     """How workers run."""
 
     max_concurrent: int = Field(
         default=2, ge=1, le=100, description="Workers of this Gallery at the same time."
+    )
+    bandwidth_limit: Quantity | None = Field(
+        default=None,
+        description="Most bytes per second of each worker, such as 500Mi; absent: none.",
     )
     resources: FreeForm = Field(
         default_factory=dict,
@@ -170,6 +195,7 @@ class GallerySpec(ApiType):
         description="Mirrors for base configurations and model files; the first match counts.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
+    policy: Policy = Field(default_factory=Policy, description="What the Gallery takes.")
     worker: Worker = Field(default_factory=Worker, description="How workers run.")
     suspend: bool = Field(
         default=False,

@@ -19,16 +19,20 @@ from model_gallery.api.v1alpha1.common import (
 )
 
 __all__ = [
+    "Credentials",
     "DeletionPolicy",
     "EntrySource",
     "FileSource",
     "FileStatus",
+    "HuggingFaceSource",
     "LastFailure",
+    "ModelFacts",
     "ModelSource",
     "ModelSpec",
     "ModelStatus",
     "Progress",
     "Resolved",
+    "S3Source",
     "StoragePlace",
 ]
 
@@ -96,15 +100,85 @@ class FileSource(ApiType):
     )
 
 
+Pattern = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class HuggingFaceSource(ApiType):
+    """A repository of the Hub, published as a folder."""
+
+    repo: str = Field(
+        min_length=3,
+        max_length=256,
+        pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$",
+        description="owner/repository.",
+    )
+    revision: str = Field(
+        default="",
+        max_length=128,
+        pattern=r"^[A-Za-z0-9._~+-]*$",
+        description="Branch, tag or commit; empty: main. What it was found to be stands in the status.",
+    )
+    include: tuple[Pattern, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Glob patterns of the files to take; empty: all but Python code.",
+    )
+    exclude: tuple[Pattern, ...] = Field(
+        default=(), max_length=64, description="Glob patterns of files to leave out."
+    )
+
+
+class S3Source(ApiType):
+    """An object, or all objects below a prefix, of an S3-compatible store."""
+
+    endpoint: Url = Field(
+        default="https://s3.us-east-1.amazonaws.com", description="URL of the store."
+    )
+    region: str = Field(
+        default="us-east-1",
+        max_length=64,
+        pattern=r"^[a-z0-9-]+$",
+        description="Region to sign for.",
+    )
+    bucket: str = Field(min_length=3, max_length=63, description="Name of the bucket.")
+    key: str = Field(
+        default="",
+        max_length=1024,
+        description="Key of an object; a prefix where it ends in a slash; empty: the whole bucket.",
+    )
+    version_id: str = Field(
+        default="", max_length=128, description="Version of the object; empty: the newest."
+    )
+    path_style: bool = Field(
+        default=True, description="Whether the bucket is named in the path and not in the host."
+    )
+    include: tuple[Pattern, ...] = Field(
+        default=(), max_length=64, description="Glob patterns of the files to take; empty: all."
+    )
+    exclude: tuple[Pattern, ...] = Field(
+        default=(), max_length=64, description="Glob patterns of files to leave out."
+    )
+
+
 class ModelSource(ApiType):
     """Where the model comes from."""
 
-    model_config = ConfigDict(json_schema_extra=exactly_one("entry", "uri", "files"))
+    model_config = ConfigDict(
+        json_schema_extra=exactly_one("entry", "uri", "files", "huggingFace", "s3")
+    )
 
     entry: EntrySource | None = Field(default=None, description="An entry of the Gallery's index.")
     uri: Url | None = Field(
-        default=None, description="A single file, published under its own name."
+        default=None,
+        description=(
+            "A single file (https, huggingface://owner/repo/path, github:, s3://, pvc://claim/path,"
+            " file:///path), or a repository (huggingface://owner/repo, ollama://, oci://)."
+        ),
     )
+    hugging_face: HuggingFaceSource | None = Field(
+        default=None, description="A repository of the Hub, published as the folder <servedName>/."
+    )
+    s3: S3Source | None = Field(default=None, description="Objects of an S3-compatible store.")
     files: tuple[FileSource, ...] | None = Field(
         default=None,
         min_length=1,
@@ -114,6 +188,17 @@ class ModelSource(ApiType):
             "x-kubernetes-list-type": "map",
             "x-kubernetes-list-map-keys": ["path"],
         },
+    )
+
+
+class Credentials(ApiType):
+    """What a source asks for."""
+
+    secret_name: ObjectName = Field(
+        description=(
+            "A Secret of the same namespace that opts in by its key allowed-hosts. Keys: token;"
+            " username, password; .dockerconfigjson; accessKeyId, secretAccessKey, sessionToken."
+        )
     )
 
 
@@ -136,6 +221,9 @@ class ModelSpec(ApiType):
         default_factory=dict,
         description="Backend configuration, merged over the entry's; written as <servedName>.yaml.",
     )
+    credentials: Credentials | None = Field(
+        default=None, description="Credentials for the source; only the worker reads the Secret."
+    )
     deletion_policy: DeletionPolicy = Field(
         default=DeletionPolicy.DELETE,
         description="Delete removes the published files with the Model; Retain leaves them.",
@@ -150,7 +238,9 @@ class Resolved(ApiType):
     """What the source was found to be."""
 
     revision: str = Field(
-        default="", max_length=128, description="Digest of the index that the entry was taken from."
+        default="",
+        max_length=128,
+        description="Immutable id: commit, manifest digest, version; for entries the index's digest.",
     )
     digest: str = Field(
         default="", max_length=128, description="sha256 over path and sha256 of all fetched files."
@@ -208,6 +298,18 @@ class LastFailure(ApiType):
     failed_time: Time = Field(description="When it failed.")
 
 
+class ModelFacts(ApiType):
+    """What the headers of the weights say."""
+
+    format: str = Field(max_length=32, description="GGUF or Safetensors.")
+    architecture: str | None = Field(default=None, max_length=256, description="Such as llama.")
+    quantisation: str | None = Field(default=None, max_length=64, description="Such as Q4_K_M.")
+    parameters: int | None = Field(
+        default=None, ge=0, le=2**53, description="Weights in all files of the set."
+    )
+    context_length: int | None = Field(default=None, ge=0, le=2**53, description="In tokens.")
+
+
 class ModelStatus(ApiType):
     """What the operator observed."""
 
@@ -245,6 +347,9 @@ class ModelStatus(ApiType):
     )
     files_total: int | None = Field(
         default=None, ge=0, le=2**53, description="How many files are published."
+    )
+    model: ModelFacts | None = Field(
+        default=None, description="What the headers of the weights say; absent without such."
     )
     progress: Progress | None = Field(default=None, description="A transfer under way.")
     attempts: int = Field(

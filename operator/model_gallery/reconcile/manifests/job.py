@@ -18,6 +18,8 @@ __all__ = ["CONTAINER", "WorkerJob", "manifest"]
 CONTAINER = "worker"
 _ROOT = "/models"
 _OPERATION_FOLDER = "/etc/model-gallery"
+_CREDENTIALS = "/var/run/model-gallery/credentials"
+_SOURCE = "/source"
 _POD_RETRIES = 4
 _INSTALL_TTL_SECONDS = 600
 _REMOVE_TTL_SECONDS = 30
@@ -35,6 +37,8 @@ class WorkerJob:
         operation: install or remove.
         payload: JSON text of the operation.
         owned: whether the Job goes with its Model; a removal outlives it.
+        secret_name: Secret with credentials for the source; empty without one.
+        source_claim: claim that the files are copied from, mounted read-only; empty without one.
     """
 
     name: str
@@ -47,6 +51,8 @@ class WorkerJob:
     owned: bool
     resources: dict[str, Any]
     node_selector: dict[str, str]
+    secret_name: str = ""
+    source_claim: str = ""
 
     @property
     def in_config_map(self) -> bool:
@@ -133,6 +139,13 @@ def _pod(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
     ]
     if job.in_config_map:
         volumes.append({"name": "operation", "configMap": {"name": job.name}})
+    if job.secret_name:
+        # Optional, so that the worker can say what is missing instead of a pod that never starts.
+        secret = {"secretName": job.secret_name, "defaultMode": 0o440, "optional": True}
+        volumes.append({"name": "credentials", "secret": secret})
+    if job.source_claim and job.source_claim != job.claim_name:
+        source = {"claimName": job.source_claim, "readOnly": True}
+        volumes.append({"name": "source", "persistentVolumeClaim": source})
     pod: dict[str, Any] = {
         "restartPolicy": "Never",
         "automountServiceAccountToken": False,
@@ -163,6 +176,13 @@ def _container(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
         mount["subPath"] = job.sub_path
     mounts = [mount, {"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - an emptyDir of the pod
     env = [{"name": "MODEL_GALLERY_ROOT", "value": _ROOT}]
+    if job.secret_name:
+        mounts.append({"name": "credentials", "mountPath": _CREDENTIALS, "readOnly": True})
+        env.append({"name": operation.ENV_CREDENTIALS, "value": _CREDENTIALS})
+    if job.source_claim:
+        name = "source" if job.source_claim != job.claim_name else "models"
+        mounts.append({"name": name, "mountPath": _SOURCE, "readOnly": True})
+        env.append({"name": operation.ENV_SOURCE, "value": _SOURCE})
     if job.in_config_map:
         mounts.append({"name": "operation", "mountPath": _OPERATION_FOLDER, "readOnly": True})
         path = f"{_OPERATION_FOLDER}/operation.json"
