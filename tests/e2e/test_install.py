@@ -57,16 +57,16 @@ def test_change_of_the_wish_replaces_the_files(stage):
 
 def test_wrong_bytes_of_the_right_size_are_never_published(stage):
     """A flipped byte: Stalled with both digests, at most two transfers, and no file at any moment."""
-    path = "/gen/8Mi/wrong/wrong.bin"
+    path = "/gen/8Mi/wrong/wrong.dat"
     stage.set_up()
     stage.origin.set_faults(path, corrupt=True)
     stage.shell(
         "(python3 -c 'import os,time\n"
-        'while 1: os.path.exists("wrong.bin") and print("seen", flush=True); time.sleep(.002)\''
+        'while 1: os.path.exists("wrong.dat") and print("seen", flush=True); time.sleep(.002)\''
         " >/tmp/seen 2>&1 &)"
     )
     promised = body(path).sha256()
-    source = {"files": [{"path": "wrong.bin", "uri": URL + path, "sha256": promised}]}
+    source = {"files": [{"path": "wrong.dat", "uri": URL + path, "sha256": promised}]}
     stage.create("wrong", source=source)
     stalled = wait_until(
         "Stalled=True",
@@ -84,16 +84,16 @@ def test_wrong_bytes_of_the_right_size_are_never_published(stage):
 
 def test_ready_is_never_said_before_the_files_are_there(stage, tmp_path):
     """Every version of a Model that its watchers saw: Current only after the worker's result."""
-    path = "/gen/32Mi/kstatus/kstatus.bin"
+    path = "/gen/32Mi/kstatus/kstatus.dat"
     stage.set_up()
     stage.origin.set_faults(path, rate=8 << 20)
     with stage.kube.watching("models", stage.namespace, tmp_path / "models") as seen:
-        stage.create("slow", source={"files": [{"path": "slow.bin", "uri": URL + path}]})
+        stage.create("slow", source={"files": [{"path": "slow.dat", "uri": URL + path}]})
         stage.kube.run(
             *("wait", "--for=condition=Ready", "model/slow", "-n", stage.namespace),
             "--timeout=90s",
         )
-        assert stage.shell("stat -c %s slow.bin").strip() == str(32 << 20)
+        assert stage.shell("stat -c %s slow.dat").strip() == str(32 << 20)
         versions = wait_until("a Current version", lambda: seen() or None, 10)
     current = [is_current(version) for version in versions]
     assert current[-1]
@@ -104,13 +104,13 @@ def test_ready_is_never_said_before_the_files_are_there(stage, tmp_path):
 
 def test_helm_waits_for_a_model(stage, tmp_path):
     """`helm install --wait` of a chart with a Model ends when the Model is Ready, and not before."""
-    path = "/gen/16Mi/helm/helm.bin"
+    path = "/gen/16Mi/helm/helm.dat"
     stage.set_up()
     stage.origin.set_faults(path, rate=8 << 20)
     chart = tmp_path / "chart"
     (chart / "templates").mkdir(parents=True)
     (chart / "Chart.yaml").write_text("apiVersion: v2\nname: models\nversion: 0.1.0\n")
-    wish = {"galleryName": "demo", "source": {"files": [{"path": "h.bin", "uri": URL + path}]}}
+    wish = {"galleryName": "demo", "source": {"files": [{"path": "h.dat", "uri": URL + path}]}}
     document = {
         "apiVersion": "modelgallery.dev/v1alpha1",
         "kind": "Model",
@@ -124,4 +124,4 @@ def test_helm_waits_for_a_model(stage, tmp_path):
     )
     found = stage.kube.get("model", "from-helm", stage.namespace)
     assert is_current(found)
-    assert stage.shell("stat -c %s h.bin").strip() == str(16 << 20)
+    assert stage.shell("stat -c %s h.dat").strip() == str(16 << 20)

@@ -18,11 +18,11 @@ PROBE_BYTES = 1
 @pytest.mark.timeout(240)
 def test_worker_killed_at_half_of_a_gibibyte_resumes(stage):
     """The bytes served in all are at most the size plus one range per connection."""
-    path = "/gen/1Gi/kill/big.bin"
+    path = "/gen/1Gi/kill/big.dat"
     stage.set_up()
     stage.origin.set_faults(path, rate=60_000_000)
     wanted = body(path)
-    source = {"files": [{"path": "big.bin", "uri": URL + path, "sha256": wanted.sha256()}]}
+    source = {"files": [{"path": "big.dat", "uri": URL + path, "sha256": wanted.sha256()}]}
     stage.create("big", source=source)
     pod = stage.running_worker("big")
     wait_until("half of it served", lambda: stage.origin.stats(path)["bytes"] >= GIB // 2, 60)
@@ -33,19 +33,19 @@ def test_worker_killed_at_half_of_a_gibibyte_resumes(stage):
     served = stage.origin.stats(path)["bytes"]
     print(f"served {served - GIB} bytes more than the size, over {connections} connections")
     assert served <= GIB + connections * RANGE
-    assert stage.sha256("big.bin") == wanted.sha256()
+    assert stage.sha256("big.dat") == wanted.sha256()
     assert "attempts" not in found["status"], "a killed worker is nobody's failure"
 
 
 def test_operator_killed_after_job_creation_adopts_the_job(stage, full_cluster):
     """The operator dies between the Job's creation and the status: one Job, the same one, ends it."""
-    path = "/gen/32Mi/adopt/adopt.bin"
+    path = "/gen/32Mi/adopt/adopt.dat"
     stage.set_up()
     stage.origin.set_faults(path, rate=8 << 20)
     stage.create("warm", source={"uri": f"{URL}/small/warm.gguf"})
     stage.ready("warm")
     operator = _operator(full_cluster)
-    stage.create("adopt", source={"files": [{"path": "adopt.bin", "uri": URL + path}]})
+    stage.create("adopt", source={"files": [{"path": "adopt.dat", "uri": URL + path}]})
     before = wait_until("the Job is there", lambda: _jobs(stage, "adopt"), 30)
     kill_pod(operator)
     stage.ready("adopt")

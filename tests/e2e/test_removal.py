@@ -6,7 +6,7 @@ from support.kube import wait_until
 from support.origin import URL, body
 from support.stage import CLAIM, GALLERY, VIEWER
 
-SLOW = "/gen/256Mi/removal/slow.bin"
+SLOW = "/gen/256Mi/removal/slow.dat"
 KEPT = "/small/kept.gguf"
 
 
@@ -17,7 +17,7 @@ def half(stage):
     stage.origin.set_faults(SLOW, rate=4 << 20)
     stage.create("kept", source={"uri": URL + KEPT})
     stage.ready("kept")
-    stage.create("slow", source={"files": [{"path": "slow.bin", "uri": URL + SLOW}]})
+    stage.create("slow", source={"files": [{"path": "slow.dat", "uri": URL + SLOW}]})
     stage.running_worker("slow")
     wait_until("the download has begun", lambda: stage.origin.stats(SLOW)["bytes"] > 0, 30)
     return stage

@@ -35,7 +35,7 @@ _HASH_BLOCK = 1024 * 1024
 _HASH_EVERY = 4 * 1024 * 1024
 """A follower is woken for this many bytes, not for each block."""
 _FOLLOWERS = 2
-_STEP_SECONDS = 0.4
+_STEP_SECONDS = 0.15
 _LEAST_RANGE, _FIRST_RANGE = 4 * 1024 * 1024, 16 * 1024 * 1024
 _SHORTEST_RANGE, _LONGEST_RANGE = 8 * 1024 * 1024, 64 * 1024 * 1024
 _MAX_FAILURES = 5

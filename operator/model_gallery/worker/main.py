@@ -16,8 +16,12 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.protocol import exitcodes, operation
 from model_gallery.protocol.report import ResultLine
+from model_gallery.sources.base import RepositorySource
 from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.sources.http import HttpSource
+from model_gallery.sources.huggingface import HuggingFaceSource
+from model_gallery.sources.oci import OciSource
+from model_gallery.sources.ollama import OllamaSource
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.client import HttpClient
 from model_gallery.worker.contents import Contents
@@ -74,9 +78,14 @@ def _install(
 ) -> Install:
     client, credentials = HttpClient(wish.network), _credentials(environment)
     source = HttpSource(client, credentials)
+    repositories: Mapping[operation.RepositoryKind, RepositorySource] = {
+        operation.RepositoryKind.HUGGING_FACE: HuggingFaceSource(client, credentials),
+        operation.RepositoryKind.OCI: OciSource(client, credentials),
+        operation.RepositoryKind.OLLAMA: OllamaSource(client, credentials),
+    }
     contents = Contents(wish.safe_formats)
     fetch = Fetch(wish, volume, source, reporter, contents)
-    return Install(wish, volume, Resolver(source, {}), fetch, contents, reporter)
+    return Install(wish, volume, Resolver(source, repositories), fetch, contents, reporter)
 
 
 def _credentials(environment: Mapping[str, str]) -> Credentials:

@@ -1,0 +1,378 @@
+"""OCI and Ollama registries: digests, tokens, and manifests that lie (T01 to T03, T08, T30, T39 to T43)."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import StalledError
+from model_gallery.protocol.operation import Repository, RepositoryKind
+from model_gallery.sources import registry
+from model_gallery.sources.base import Resolution
+from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
+from model_gallery.sources.oci import OciSource
+from model_gallery.sources.ollama import OllamaSource
+from model_gallery.transport.client import HttpClient
+from support.scripted import SECRET, Answer, Asked, Scripted, content
+
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+WEIGHTS = b"weights" * 40
+HEX = hashlib.sha256(WEIGHTS).hexdigest()
+TITLE = "org.opencontainers.image.title"
+USER = Credentials(True, frozenset({"127.0.0.1"}), {"username": "me", "password": SECRET})
+BASIC = "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()
+
+
+def layer(title: str = "m.gguf", **more: Any) -> dict[str, Any]:
+    media_type = "application/octet-stream"
+    annotations = {TITLE: title} if title else {}
+    start = {"mediaType": media_type, "digest": f"sha256:{HEX}", "size": len(WEIGHTS)}
+    return {**start, "annotations": annotations, **more}
+
+
+def manifest(*layers: Any, **more: Any) -> bytes:
+    return json.dumps(
+        {"schemaVersion": 2, "mediaType": MANIFEST, "layers": layers, **more}
+    ).encode()
+
+
+def put(server: Scripted, body: bytes, *references: str, kind: str = MANIFEST) -> str:
+    digest = f"sha256:{hashlib.sha256(body).hexdigest()}"
+    for reference in (digest, *references):
+        answer = Answer(body, headers={"Content-Type": kind})
+        server.routes[f"/v2/me/model/manifests/{reference}"] = answer
+    server.routes[f"/v2/me/model/blobs/sha256:{HEX}"] = Answer(WEIGHTS)
+    return digest
+
+
+def resolve(
+    server: Scripted,
+    client: HttpClient,
+    credentials: Credentials = NO_CREDENTIALS,
+    *,
+    ollama: bool = False,
+    **more: Any,
+) -> Resolution:
+    kind = RepositoryKind.OLLAMA if ollama else RepositoryKind.OCI
+    wanted = Repository(kind=kind, url=f"{server.url}/me/model", **more)
+    source = OllamaSource if ollama else OciSource
+    return source(client, credentials).resolve(wanted)
+
+
+def test_an_artifact_is_pinned_to_its_digest(server: Scripted, client: HttpClient) -> None:
+    digest = put(server, manifest(layer()), "v1")
+
+    found = resolve(server, client, revision="v1")
+
+    assert found.revision == digest
+    assert [(file.name, file.sha256, file.size_bytes) for file in found.files] == [
+        ("m.gguf", HEX, len(WEIGHTS))
+    ]
+    assert content(client, found.files[0]) == WEIGHTS
+
+
+def test_an_index_leads_to_the_manifest_without_a_platform(
+    server: Scripted, client: HttpClient
+) -> None:
+    inner = put(server, manifest(layer()))
+    entries = [
+        {"digest": f"sha256:{'0' * 64}", "size": 1, "platform": {"os": "windows"}},
+        {"digest": inner, "size": 1},
+    ]
+    body = json.dumps({"mediaType": INDEX, "manifests": entries}).encode()
+    digest = put(server, body, "latest", kind=INDEX)
+
+    found = resolve(server, client)
+
+    assert found.revision == digest
+    assert found.files[0].name == "m.gguf"
+
+
+def test_a_modelpack_names_its_files_itself(server: Scripted, client: HttpClient) -> None:
+    weights = layer("", mediaType="application/vnd.cncf.model.weight.v1.raw")
+    weights["annotations"] = {"org.cncf.model.filepath": "weights/m.safetensors"}
+    put(server, manifest(weights), "latest")
+
+    assert resolve(server, client).files[0].name == "weights/m.safetensors"
+
+
+def test_other_bytes_than_the_digest_that_was_asked_for(
+    server: Scripted, client: HttpClient
+) -> None:
+    """T39: what the registry says of its own answer counts for nothing."""
+    digest = "sha256:" + "9" * 64
+    answer = Answer(manifest(layer()), headers={"Docker-Content-Digest": digest})
+    server.routes[f"/v2/me/model/manifests/{digest}"] = answer
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client, revision=digest)
+
+    assert caught.value.reason is Reason.CHECKSUM_MISMATCH
+
+
+@pytest.mark.parametrize(
+    "digest",
+    [
+        "sha256:../../../../../../tmp/pwn",
+        "sha256:../../../../home/app/.ssh/authorized_keys",
+        "",
+        "sha256:",
+        None,
+        f"md5:{'a' * 32}",
+        f"sha256:{'A' * 64}",
+        f"sha256:{'a' * 63}",
+        f"sha256:{'a' * 65}",
+        f"sha256:{'a' * 64}/..",
+        f"sha256-{'a' * 64}",
+    ],
+)
+@pytest.mark.parametrize("ollama", [False, True])
+def test_what_is_no_digest_is_refused(
+    server: Scripted, client: HttpClient, digest: Any, ollama: bool
+) -> None:
+    """T01 to T03."""
+    kind = "application/vnd.ollama.image.model" if ollama else "application/octet-stream"
+    put(server, manifest(layer(digest=digest, mediaType=kind)), "latest")
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client, ollama=ollama)
+
+    assert caught.value.reason is Reason.SOURCE_INVALID
+
+
+@pytest.mark.parametrize(
+    ("layers", "reason"),
+    [
+        ([layer("../x")], Reason.UNSAFE_PATH),
+        ([layer("/x")], Reason.UNSAFE_PATH),
+        ([layer("a/../../x")], Reason.UNSAFE_PATH),
+        ([layer("x"), layer("x")], Reason.UNSAFE_PATH),
+        ([layer("x"), layer("X")], Reason.UNSAFE_PATH),
+        ([layer(""), layer("x")], Reason.SOURCE_INVALID),
+        ([layer(size=-1)], Reason.SOURCE_INVALID),
+        ([layer(size=2**63)], Reason.SOURCE_INVALID),
+        ([layer(size="1")], Reason.SOURCE_INVALID),
+        ([layer("a"), layer("b", size=1)], Reason.SOURCE_INVALID),
+        ([layer() for _ in range(1001)], Reason.SOURCE_INVALID),
+        ([None], Reason.SOURCE_INVALID),
+        (
+            [layer(mediaType="application/vnd.oci.image.layer.v1.tar+gzip")],
+            Reason.ENTRY_UNSUPPORTED,
+        ),
+        ([layer(mediaType="application/vnd.cncf.model.weight.v1.tar")], Reason.ENTRY_UNSUPPORTED),
+    ],
+)
+def test_layers_that_cannot_be_files(
+    server: Scripted, client: HttpClient, layers: list[Any], reason: Reason
+) -> None:
+    """T08, T42, T43."""
+    put(server, manifest(*layers), "latest")
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client)
+
+    assert caught.value.reason is reason
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b"{",
+        b"[" * 100_000,
+        json.dumps({"layers": None}).encode(),
+        json.dumps({"layers": [], "manifests": []}).encode(),
+        json.dumps({"mediaType": 1, "layers": []}).encode(),
+        json.dumps({"mediaType": INDEX, "layers": []}).encode(),
+        b" " * (4 * 1024 * 1024 + 1),
+    ],
+)
+def test_manifests_that_are_none(server: Scripted, client: HttpClient, body: bytes) -> None:
+    """T40, T42."""
+    put(server, body, "latest")
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client)
+
+    assert caught.value.reason is Reason.SOURCE_INVALID
+
+
+def test_an_index_of_indexes_ends(server: Scripted, client: HttpClient) -> None:
+    """T40."""
+    digest = put(server, manifest(layer()))
+    for _ in range(20):
+        body = json.dumps({"manifests": [{"digest": digest, "size": 1}]}).encode()
+        digest = put(server, body, "latest", kind=INDEX)
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client)
+
+    assert caught.value.reason is Reason.SOURCE_INVALID
+    assert len(server.asked) < 10
+
+
+def test_urls_of_foreign_layers_are_not_followed(
+    server: Scripted, elsewhere: Scripted, client: HttpClient
+) -> None:
+    """T41."""
+    put(server, manifest(layer(urls=[f"{elsewhere.url}/x"])), "latest")
+
+    found = resolve(server, client)
+
+    assert content(client, found.files[0]) == WEIGHTS
+    assert elsewhere.asked == []
+
+
+def guarded(server: Scripted, challenge: str, good: str) -> None:
+    """Has every route of the registry ask for that Authorization."""
+    for path, route in list(server.routes.items()):
+
+        def answer(asked: Asked, inner: Any = route) -> Answer:
+            if asked.headers.get("authorization") != good:
+                return Answer(status=401, headers={"WWW-Authenticate": challenge})
+            return inner
+
+        server.routes[path] = answer
+
+
+def test_a_token_of_the_registrys_own_service(server: Scripted, client: HttpClient) -> None:
+    put(server, manifest(layer()), "latest")
+    guarded(server, f'Bearer realm="{server.url}/token",service="reg"', "Bearer t0")
+    server.routes["/token*"] = lambda asked: Answer(
+        json.dumps(
+            {"token": "t0" if asked.headers.get("authorization") == BASIC else "no"}
+        ).encode()
+    )
+
+    found = resolve(server, client, USER)
+
+    assert content(client, found.files[0]) == WEIGHTS
+    token = next(one.path for one in server.asked if one.path.startswith("/token"))
+    assert "scope=repository%3Ame%2Fmodel%3Apull" in token
+    assert "service=reg" in token
+
+
+def test_the_password_does_not_go_to_a_foreign_token_service(
+    server: Scripted, elsewhere: Scripted, client: HttpClient
+) -> None:
+    """T30: the token service is asked, but with nothing in hand."""
+    put(server, manifest(layer()), "latest")
+    guarded(server, f'Bearer realm="{elsewhere.url}/a,b",service="x,y"', "Bearer anonymous")
+    elsewhere.routes["/a,b*"] = Answer(json.dumps({"access_token": "anonymous"}).encode())
+
+    found = resolve(server, client, USER)
+
+    assert content(client, found.files[0]) == WEIGHTS
+    assert elsewhere.asked
+    assert all("authorization" not in one.headers for one in elsewhere.asked)
+
+
+def test_the_token_stays_with_the_registry(
+    server: Scripted, elsewhere: Scripted, client: HttpClient
+) -> None:
+    """T31: blobs are often redirected to a store."""
+    put(server, manifest(layer()), "latest")
+    store = Answer(status=307, headers={"Location": f"{elsewhere.url}/store"})
+    server.routes[f"/v2/me/model/blobs/sha256:{HEX}"] = store
+    guarded(server, f'Bearer realm="{server.url}/token"', f"Bearer {SECRET}")
+    server.routes["/token*"] = Answer(json.dumps({"token": SECRET}).encode())
+    elsewhere.routes["/store"] = Answer(WEIGHTS)
+
+    found = resolve(server, client, USER)
+
+    assert content(client, found.files[0]) == WEIGHTS
+    assert elsewhere.asked
+    assert elsewhere.seen(SECRET) == []
+
+
+def test_basic_authentication_from_a_docker_configuration(
+    server: Scripted, client: HttpClient
+) -> None:
+    put(server, manifest(layer()), "latest")
+    guarded(server, 'Basic realm="x"', BASIC)
+    host = server.url.removeprefix("http://")
+    auth = base64.b64encode(f"me:{SECRET}".encode()).decode()
+    config = json.dumps({"auths": {host: {"auth": auth}, "other": {"auth": "x"}}})
+    docker = Credentials(True, frozenset({"127.0.0.1"}), {".dockerconfigjson": config})
+
+    assert content(client, resolve(server, client, docker).files[0]) == WEIGHTS
+
+
+@pytest.mark.parametrize("token", [{}, [], {"token": 1}, {"token": "a\r\nX: y"}])
+def test_a_token_service_that_answers_nonsense(
+    server: Scripted, client: HttpClient, token: Any
+) -> None:
+    put(server, manifest(layer()), "latest")
+    guarded(server, f'Bearer realm="{server.url}/token"', "Bearer never")
+    server.routes["/token*"] = Answer(json.dumps(token).encode())
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client)
+
+    assert caught.value.reason is Reason.SOURCE_INVALID
+
+
+def test_without_credentials_the_refusal_says_so(server: Scripted, client: HttpClient) -> None:
+    put(server, manifest(layer()), "latest")
+    guarded(server, 'Basic realm="x"', BASIC)
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client)
+
+    assert caught.value.reason is Reason.UNAUTHORIZED
+    assert "spec.credentials" in caught.value.message
+
+
+def test_an_ollama_model_keeps_its_small_layers_beside(
+    server: Scripted, client: HttpClient
+) -> None:
+    kinds = ["model", "template", "license", "license", "params"]
+    layers = [layer("", mediaType=f"application/vnd.ollama.image.{kind}") for kind in kinds]
+    put(server, manifest(*layers), "1b")
+
+    found = resolve(server, client, ollama=True, revision="1b")
+
+    assert {file.name for file in found.files} == {
+        "model-1b.gguf",
+        "model-1b.license",
+        "model-1b.2.license",
+        "model-1b.params.json",
+        "model-1b.template",
+    }
+
+
+@pytest.mark.parametrize("kind", ["tensor", "evil"])
+def test_an_ollama_layer_that_is_no_file(server: Scripted, client: HttpClient, kind: str) -> None:
+    put(server, manifest(layer("", mediaType=f"application/vnd.ollama.image.{kind}")), "latest")
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client, ollama=True)
+
+    assert caught.value.reason is Reason.ENTRY_UNSUPPORTED
+
+
+def test_an_ollama_manifest_without_a_model(server: Scripted, client: HttpClient) -> None:
+    put(server, manifest(layer("", mediaType="application/vnd.ollama.image.template")), "latest")
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client, ollama=True)
+
+    assert caught.value.reason is Reason.SOURCE_INVALID
+
+
+@given(st.binary(max_size=200) | st.text(alphabet='{}[]":,layersmanifests0123digesz', max_size=200))
+def test_any_bytes_are_a_manifest_or_refused(body: bytes | str) -> None:
+    data = body.encode() if isinstance(body, str) else body
+    with contextlib.suppress(StalledError):
+        found = registry.parse_manifest(data, "sha256:x", "")
+        assert all(len(one.sha256) == 64 for one in (*found.layers, *found.manifests))
