@@ -7,6 +7,7 @@ one of them planted must lead nowhere. Errors of the file system become ours her
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -24,7 +25,11 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK the open of a planted FIFO would wait for ever.
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _NO_LINKS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK})
-_COPY_BLOCK = 1024 * 1024
+_NO_REFLINK = frozenset(
+    {errno.EOPNOTSUPP, errno.EXDEV, errno.EINVAL, errno.ENOTTY, errno.ENOSYS, errno.EPERM}
+)
+_FICLONE = 0x40049409
+_COPY_BLOCK = 16 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +215,14 @@ class Volume:
                 return
             parts = parts[:-1]
 
+    def is_folder(self, parts: Parts) -> bool:
+        """Whether a folder is there; a link to one is none."""
+        try:
+            with self.folder(parts):
+                return True
+        except (FileNotFoundError, StalledError):
+            return False
+
     def names(self, parts: Parts) -> list[str]:
         """Returns the names in a folder, sorted; none where it does not exist."""
         try:
@@ -230,21 +243,54 @@ class Volume:
                 self.remove(inner)
         self.remove_empty(parts)
 
+    def copy_in(self, reading: int, target: Parts) -> None:
+        """Copies an open file to a new place: by reflink where the file system has it.
+
+        Args:
+            reading: descriptor of a regular file, maybe on another volume.
+        """
+        self.remove(target)
+        writing = self.open_file(target, write=True)
+        try:
+            with translated(target, "copy"):
+                _copy_bytes(reading, writing)
+                os.fsync(writing)
+        finally:
+            os.close(writing)
+
     def _copy(self, source: Parts, target: Parts) -> None:
         self.remove(target)
         reading = self.open_file(source)
         writing = self.open_file(target, write=True)
         try:
             with translated(target, "copy"):
-                while block := os.read(reading, _COPY_BLOCK):
-                    view = memoryview(block)
-                    while view:
-                        view = view[os.write(writing, view) :]
+                _copy_bytes(reading, writing)
                 os.fchmod(writing, 0o644)
                 os.fsync(writing)
         finally:
             os.close(reading)
             os.close(writing)
+
+
+def _copy_bytes(reading: int, writing: int) -> None:
+    try:
+        fcntl.ioctl(writing, _FICLONE, reading)
+    except OSError as error:
+        if error.errno not in _NO_REFLINK:
+            raise
+    else:
+        return
+    offset, size = 0, os.fstat(reading).st_size
+    while offset < size:
+        try:
+            count = os.copy_file_range(reading, writing, _COPY_BLOCK, offset, offset)
+        except OSError as error:
+            if error.errno not in _NO_REFLINK:
+                raise
+            count = os.pwrite(writing, os.pread(reading, _COPY_BLOCK, offset), offset)
+        if count == 0:
+            return
+        offset += count
 
 
 def _enter(parent: int, part: str, path: Parts, *, create: bool) -> int:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from model_gallery.api.conditions import Reason
+from model_gallery.artifact.digest import Sha256
+from model_gallery.errors import TransientError
 from model_gallery.protocol.operation import InstallOperation
 from model_gallery.sources.base import RemoteFile
 from model_gallery.sources.http import HttpSource, probe
 from model_gallery.storage import layout
+from model_gallery.storage.layout import Parts
 from model_gallery.storage.receipts import ReceiptFile
 from model_gallery.storage.staging import StagedFile
 from model_gallery.storage.volume import Volume
@@ -21,16 +26,23 @@ from model_gallery.worker.transfer import FileTransfer
 
 __all__ = ["Fetch"]
 
+_BLOCK = 1024 * 1024
+
 
 @dataclass(slots=True)
 class Fetch:
-    """Fetches for one operation."""
+    """Fetches for one operation.
+
+    Attributes:
+        mounted: where files with a `local` place lie; may be the volume itself.
+    """
 
     operation: InstallOperation
     volume: Volume
     http: HttpSource
     reporter: Reporter
     contents: Contents
+    mounted: Volume
     _done: dict[str, ReceiptFile] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -43,7 +55,14 @@ class Fetch:
         Raises:
             GalleryError: as the engine does.
         """
-        transfers = [FileTransfer(number, path, file) for path, (number, file) in wanted.items()]
+        for path, (_, file) in wanted.items():
+            if file.local is not None:
+                self._take(path, file, file.local)
+        transfers = [
+            FileTransfer(number, path, file)
+            for path, (number, file) in wanted.items()
+            if file.local is None
+        ]
         engine = Engine(
             self.http.client,
             self.reporter,
@@ -57,6 +76,35 @@ class Fetch:
                 engine.run(transfers)
             self.volume.sync(layout.BLOBS)
         return self._done
+
+    def _take(self, path: str, file: RemoteFile, local: Parts) -> None:
+        """Takes a file over from a mounted volume: a link on our own, else a copy."""
+        if self.mounted is self.volume:
+            digest, size = self._looked_into(path, self.volume, local)
+            self.volume.link(local, layout.blob(digest), layout.temporary(self.operation.owner.uid))
+        else:
+            owner = self.operation.owner.uid
+            staged = (*layout.staging(owner, self.operation.plan_digest), "copy.part")
+            opened = self.mounted.open_file(local)
+            try:
+                self.volume.copy_in(opened, staged)
+            finally:
+                os.close(opened)
+            digest, size = self._looked_into(path, self.volume, staged)
+            self.volume.rename(staged, layout.blob(digest))
+        if file.size_bytes not in {None, size}:
+            raise TransientError(Reason.SOURCE_CHANGED, f"{path} changed while it was copied")
+        self._done[path] = ReceiptFile(path=path, size_bytes=size, sha256=digest)
+
+    def _looked_into(self, path: str, volume: Volume, parts: Parts) -> tuple[str, int]:
+        digest, position = Sha256(), 0
+        buffer = memoryview(bytearray(_BLOCK))
+        with volume.reading(parts) as read_at:
+            while count := read_at(position, buffer):
+                digest.update(buffer[:count])
+                position += count
+            self.contents.look(path, position, read_at)
+        return digest.hexdigest(), position
 
     def _stage(self, file: FileTransfer) -> StagedFile:
         folder = layout.staging(self.operation.owner.uid, self.operation.plan_digest)

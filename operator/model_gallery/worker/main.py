@@ -20,8 +20,10 @@ from model_gallery.sources.base import RepositorySource
 from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.sources.http import HttpSource
 from model_gallery.sources.huggingface import HuggingFaceSource
+from model_gallery.sources.mounted import MountedSource
 from model_gallery.sources.oci import OciSource
 from model_gallery.sources.ollama import OllamaSource
+from model_gallery.sources.s3 import S3Source
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.client import HttpClient
 from model_gallery.worker.contents import Contents
@@ -77,14 +79,19 @@ def _install(
     reporter: Reporter,
 ) -> Install:
     client, credentials = HttpClient(wish.network), _credentials(environment)
+    folder = environment.get(operation.ENV_SOURCE, "")
+    mounted = Volume(Path(folder)) if folder else volume
     source = HttpSource(client, credentials)
     repositories: Mapping[operation.RepositoryKind, RepositorySource] = {
         operation.RepositoryKind.HUGGING_FACE: HuggingFaceSource(client, credentials),
         operation.RepositoryKind.OCI: OciSource(client, credentials),
         operation.RepositoryKind.OLLAMA: OllamaSource(client, credentials),
+        operation.RepositoryKind.S3: S3Source(client, credentials),
+        operation.RepositoryKind.CLAIM: MountedSource(mounted),
+        operation.RepositoryKind.VOLUME: MountedSource(volume),
     }
     contents = Contents(wish.safe_formats)
-    fetch = Fetch(wish, volume, source, reporter, contents)
+    fetch = Fetch(wish, volume, source, reporter, contents, mounted)
     return Install(wish, volume, Resolver(source, repositories), fetch, contents, reporter)
 
 
