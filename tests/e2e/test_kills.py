@@ -11,10 +11,6 @@ RANGE = 16 << 20
 """No worker asks for more than this with one request; see transport/."""
 
 
-PROBE_BYTES = 1
-"""What the worker asks for to learn size and validator before it plans."""
-
-
 @pytest.mark.timeout(240)
 def test_worker_killed_at_half_of_a_gibibyte_resumes(stage):
     """The bytes served in all are at most the size plus one range per connection."""
@@ -53,7 +49,8 @@ def test_operator_killed_after_job_creation_adopts_the_job(stage, full_cluster):
         job["metadata"]["uid"] for job in before
     ]
     assert len(stage.worker_pods("adopt")) == 1
-    assert stage.origin.stats(path)["bytes"] == PROBE_BYTES + body(path).size
+    # A second download would be twice the size; what is more than once are shares of slow stretches.
+    assert stage.origin.stats(path)["bytes"] < 1.5 * body(path).size
 
 
 def _jobs(stage, name):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import signal
 import subprocess
@@ -17,46 +16,11 @@ from typing import Any
 
 import pytest
 
-from model_gallery.protocol import operation
-from model_gallery.protocol.report import ResultLine, parse_line
+from model_gallery.protocol.report import parse_line
+from support.worker import MIB, REPOSITORY, Origin, Worker
 
-REPOSITORY = Path(__file__).parents[2]
-MIB = 1 << 20
 RANGE = 16 * MIB
 """What one connection may lose: what it had not marked, and what was in its socket's buffers."""
-"""What a kill may cost: one stretch of the journal, and what lay in socket buffers."""
-
-
-class Origin:
-    """The project's origin server as a process on loopback."""
-
-    def __init__(self, port: int) -> None:
-        self.url = f"http://127.0.0.1:{port}"
-
-    def call(self, path: str, body: Any = None) -> Any:
-        data = None if body is None else json.dumps(body).encode()
-        with urllib.request.urlopen(self.url + path, data, timeout=10) as answer:  # noqa: S310
-            return json.loads(answer.read() or b"null")
-
-    def faults(self, path: str, **faults: Any) -> None:
-        self.call("/-/faults", {path: faults})
-
-    def connections(self, path: str) -> int:
-        return self.call("/-/stats")[path]["connections"]
-
-    def bytes(self, path: str) -> int:
-        return self.call("/-/stats").get(path, {}).get("bytes", 0)
-
-    def requests(self, path: str) -> int:
-        return self.call("/-/stats").get(path, {}).get("requests", 0)
-
-    def sha256(self, path: str) -> str:
-        digest = hashlib.sha256()
-        with urllib.request.urlopen(self.url + path, timeout=30) as answer:  # noqa: S310
-            while block := answer.read(MIB):
-                digest.update(block)
-        self.call("/-/reset", {})
-        return digest.hexdigest()
 
 
 @pytest.fixture(scope="module")
@@ -80,60 +44,6 @@ def server() -> Iterator[Origin]:
 def origin(server: Origin) -> Origin:
     server.call("/-/reset", {})
     return server
-
-
-class Worker:
-    """Runs operations for one Model on one folder."""
-
-    def __init__(self, root: Path, uid: str = "uid-1") -> None:
-        self.root = root
-        self.uid = uid
-        self.log = root.parent / f"termination-{uid}"
-        root.mkdir(exist_ok=True)
-
-    def install(self, *files: dict[str, Any], **more: Any) -> dict[str, Any]:
-        return {
-            "kind": "install",
-            "owner": {"namespace": "ns", "name": self.uid, "uid": self.uid},
-            "planDigest": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
-            "files": files,
-            "network": {"allowedNetworks": ["127.0.0.0/8"]},
-            **more,
-        }
-
-    def start(self, wish: dict[str, Any]) -> subprocess.Popen[bytes]:
-        environment = {
-            "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(REPOSITORY / "operator"),
-            "MODEL_GALLERY_ROOT": str(self.root),
-            "MODEL_GALLERY_TERMINATION_LOG": str(self.log),
-            operation.ENV_OPERATION: json.dumps(wish),
-        }
-        command = [sys.executable, "-m", "model_gallery", "worker"]
-        return subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
-
-    def run(self, wish: dict[str, Any]) -> tuple[int, ResultLine]:
-        process = self.start(wish)
-        _, errors = process.communicate(timeout=120)
-        line = parse_line(self.log.read_text())
-        assert isinstance(line, ResultLine), errors.decode()
-        return process.returncode, line
-
-    def remove(self, *, retain: bool = False) -> tuple[int, ResultLine]:
-        owner = {"namespace": "ns", "name": self.uid, "uid": self.uid}
-        return self.run({"kind": "remove", "owner": owner, "retainFiles": retain})
-
-    def published(self) -> dict[str, str]:
-        return {
-            str(path.relative_to(self.root)): hashlib.sha256(path.read_bytes()).hexdigest()
-            for path in sorted(self.root.rglob("*"))
-            if path.is_file() and ".modelgallery" not in path.parts
-        }
-
-    def everything(self) -> list[str]:
-        return [str(path.relative_to(self.root)) for path in sorted(self.root.rglob("*"))]
 
 
 @pytest.fixture

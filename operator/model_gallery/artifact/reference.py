@@ -53,6 +53,7 @@ _SHORT_FORM = re.compile(r"(?P<scheme>huggingface|hf|github):(?://)?(?P<rest>.+)
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\]")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~+-]+\Z")
 _OLLAMA = "https://registry.ollama.ai"
+_ALIASES = {"docker.io": "registry-1.docker.io"}
 _AWS = "https://s3.us-east-1.amazonaws.com"
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
@@ -168,7 +169,8 @@ def _oci(rest: str, shown: str) -> RepositoryRef:
     right = not digest or _DIGEST.match(digest)
     if not right or not _TAG.match(tag or "latest") or not _are_segments(parts):
         raise _invalid(shown, "must have the form oci://host/path[:tag][@sha256:digest]")
-    return RepositoryRef("OCI", f"https://{_checked_host(host, shown)}/{path}", digest or tag)
+    host = _ALIASES.get(host, _checked_host(host, shown))
+    return RepositoryRef("OCI", f"https://{host}/{path}", digest or tag)
 
 
 def _s3(rest: str, shown: str) -> RepositoryRef:

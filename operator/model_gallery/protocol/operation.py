@@ -118,10 +118,12 @@ class NetworkPolicy(_Message):
     Attributes:
         allowed_networks: CIDR blocks of private addresses that the administrator allows.
         allow_plain_http: whether http:// may be used at all.
+        stall_seconds: longest time without a byte, for headers and bodies alike.
     """
 
     allowed_networks: tuple[str, ...] = ()
     allow_plain_http: bool = True
+    stall_seconds: float = 60.0
 
 
 class InstallOperation(_Message):

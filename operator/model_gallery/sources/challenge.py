@@ -15,6 +15,7 @@ _MAX_LENGTH = 8192
 _TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's name
 _SCHEME = re.compile(rf"[\s,]*({_TOKEN})(?=[\s,]|\Z)(?!\s*=)")
 _PARAMETER = re.compile(rf"[\s,]*({_TOKEN})\s*=\s*(?:\"((?:[^\"\\]|\\.)*)\"|({_TOKEN}))\s*(?=,|\Z)")
+_TOKEN68 = re.compile(r"[ \t]+[A-Za-z0-9._~+/-]+=*[ \t]*(?=,|\Z)")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -36,5 +37,7 @@ def parse(header: str) -> list[Challenge]:
             value = pair[3] if quoted is None else _ESCAPE.sub(r"\1", quoted)
             parameters[pair[1].lower()] = value
             position = pair.end()
+        if not parameters and (blob := _TOKEN68.match(text, position)) is not None:
+            position = blob.end()
         found.append(Challenge(match[1].lower(), parameters))
     return found

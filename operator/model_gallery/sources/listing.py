@@ -70,9 +70,10 @@ def _check_clashes(names: Sequence[str]) -> None:
     seen: dict[str, str] = {}
     clashes = []
     for name in names:
-        other = seen.setdefault(unicodedata.normalize("NFC", name).casefold(), name)
-        if other is not name:
-            clashes.append(f"{other!r} and {name!r}")
+        folded = unicodedata.normalize("NFC", name).casefold()
+        if folded in seen:
+            clashes.append(f"{seen[folded]!r} and {name!r}")
+        seen[folded] = name
     folders = {
         "/".join(name.split("/")[:depth])
         for name in names

@@ -17,7 +17,9 @@ from model_gallery.transport.client import HttpClient
 __all__ = ["OciSource"]
 
 _TITLES = ("org.cncf.model.filepath", "org.opencontainers.image.title")
-_PACKED = ("tar", "gzip", "tar+gzip", "tar.gzip", "zstd", "tar+zstd")
+_PACKED = ("tar", "gzip", "zstd")
+_ORAS_FILE = "application/vnd.oci.image.layer.v1.tar"
+_UNPACK = "io.deis.oras.content.unpack"
 _MAX_DEPTH = 2
 _PREFERRED = {"os": "linux", "architecture": "amd64"}
 _EMPTY = "application/vnd.oci.empty.v1+json"
@@ -66,10 +68,10 @@ def _files(registry: Registry, manifest: Manifest, repository: str) -> list[Remo
     files, names = [], set()
     for layer in layers:
         name = next((layer.annotations[key] for key in _TITLES if key in layer.annotations), "")
-        if layer.media_type.rpartition(".")[2] in _PACKED or layer.media_type.endswith(_PACKED):
+        if _is_packed(layer, name):
             raise StalledError(
                 Reason.ENTRY_UNSUPPORTED,
-                f"layer {name[:200] or layer.sha256[:12]!r} is packed ({layer.media_type[:100]});"
+                f"layer {name[:200] or layer.sha256[:12]!r} is packed ({layer.media_type[:100]!r});"
                 " archives are not unpacked",
             )
         if not name and len(layers) > 1:
@@ -80,3 +82,15 @@ def _files(registry: Registry, manifest: Manifest, repository: str) -> list[Remo
         names.add(name)
         files.append(registry.blob(name, layer))
     return files
+
+
+def _is_packed(layer: Descriptor, name: str) -> bool:
+    """Whether the layer is an archive to its publisher.
+
+    ORAS calls every file that it pushes a tar layer unless told otherwise; it gives each a title, and
+    those that it did pack an annotation.
+    """
+    if layer.annotations.get(_UNPACK) == "true":
+        return True
+    media_type = layer.media_type.partition(";")[0].strip().lower()
+    return media_type.endswith(_PACKED) and not (name and media_type == _ORAS_FILE)

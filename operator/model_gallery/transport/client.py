@@ -34,8 +34,6 @@ from model_gallery.transport.targets import Targets
 __all__ = ["Fetched", "HttpClient", "Response"]
 
 _CONNECT_SECONDS = 10.0
-_READ_SECONDS = 60.0
-"""Both for the headers and for each read of the body: a connection without a byte is a stall."""
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_MODIFIED = 304
@@ -134,7 +132,7 @@ class HttpClient:
                 raise StalledError(
                     Reason.CERTIFICATE_INVALID, "the CA bundle holds no PEM certificates"
                 ) from error
-        self._pools = _pool_manager(self._targets, context)
+        self._pools = _pool_manager(self._targets, context, policy.stall_seconds)
 
     @contextmanager
     def open(
@@ -235,7 +233,8 @@ class HttpClient:
 
 
 def _lowered(raw: urllib3.BaseHTTPResponse) -> Mapping[str, str]:
-    return {key.lower(): value for key, value in raw.headers.items()}
+    # A header that comes several times means what its values joined mean; the last would not.
+    return {key.lower(): ", ".join(raw.headers.getlist(key)) for key in raw.headers}
 
 
 def _whole(response: Response, max_bytes: int, end: float, too_large: Reason) -> bytes:
@@ -254,7 +253,9 @@ def _whole(response: Response, max_bytes: int, end: float, too_large: Reason) ->
     return bytes(body)
 
 
-def _pool_manager(targets: Targets, context: ssl.SSLContext) -> urllib3.PoolManager:
+def _pool_manager(
+    targets: Targets, context: ssl.SSLContext, stall_seconds: float
+) -> urllib3.PoolManager:
     class PlainConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
             return _connected(targets, self)
@@ -271,7 +272,7 @@ def _pool_manager(targets: Targets, context: ssl.SSLContext) -> urllib3.PoolMana
 
     manager = urllib3.PoolManager(
         ssl_context=context,
-        timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=_READ_SECONDS),
+        timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=stall_seconds),
         retries=False,
         maxsize=_CONNECTIONS_PER_HOST,
     )

@@ -31,6 +31,8 @@ from model_gallery.worker.transfer import FileTransfer, Task
 __all__ = ["Engine"]
 
 _BUFFER_BYTES = 512 * 1024
+_CAREFUL_BYTES = 16 * 1024
+"""What a read that breaks off can lose, once one has: the library drops a buffer that it did not fill."""
 _HASH_BLOCK = 1024 * 1024
 _HASH_EVERY = 4 * 1024 * 1024
 """A follower is woken for this many bytes, not for each block."""
@@ -283,8 +285,9 @@ class Engine:
 
     def _room(self, task: Task) -> int:
         with self._lock:
-            left = _BUFFER_BYTES if task.end is None else task.end - task.position
-            task.reading_to = task.position + min(_BUFFER_BYTES, left)
+            most = _CAREFUL_BYTES if task.file.failures else _BUFFER_BYTES
+            left = most if task.end is None else task.end - task.position
+            task.reading_to = task.position + min(most, left)
             return task.reading_to - task.position
 
     @contextlib.contextmanager

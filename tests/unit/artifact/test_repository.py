@@ -29,6 +29,7 @@ DIGEST = "sha256:" + "a" * 64
             RepositoryRef("Ollama", "https://reg.corp:5000/me/model", "x"),
         ),
         ("oci://ghcr.io/a/b/c", RepositoryRef("OCI", "https://ghcr.io/a/b/c")),
+        ("oci://docker.io/a/b", RepositoryRef("OCI", "https://registry-1.docker.io/a/b")),
         ("oci://ghcr.io/a/b:tag", RepositoryRef("OCI", "https://ghcr.io/a/b", "tag")),
         (
             f"oci://localhost:5000/a:tag@{DIGEST}",

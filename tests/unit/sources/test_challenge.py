@@ -41,6 +41,10 @@ from model_gallery.sources.challenge import Challenge, parse
         ),
         (r'Basic realm="say \"hi\""', [Challenge("basic", {"realm": 'say "hi"'})]),
         ('Bearer realm="open', [Challenge("bearer")]),
+        (
+            'Negotiate YII==, Bearer realm="x"',
+            [Challenge("negotiate"), Challenge("bearer", {"realm": "x"})],
+        ),
     ],
 )
 def test_headers(header: str, found: list[Challenge]) -> None:

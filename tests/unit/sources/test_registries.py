@@ -6,6 +6,7 @@ import base64
 import contextlib
 import hashlib
 import json
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
-from model_gallery.protocol.operation import Repository, RepositoryKind
+from model_gallery.protocol.operation import NetworkPolicy, Repository, RepositoryKind
 from model_gallery.sources import registry
 from model_gallery.sources.base import Resolution
 from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
@@ -23,6 +24,7 @@ from model_gallery.sources.ollama import OllamaSource
 from model_gallery.transport.client import HttpClient
 from support.scripted import SECRET, Answer, Asked, Scripted, content
 
+LOOPBACK = NetworkPolicy(allowed_networks=("127.0.0.0/8", "::1/128"))
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 WEIGHTS = b"weights" * 40
@@ -320,6 +322,167 @@ def test_a_token_service_that_answers_nonsense(
         resolve(server, client)
 
     assert caught.value.reason is Reason.SOURCE_INVALID
+
+
+@pytest.mark.parametrize("realm", ["https://x:99999/t", "http://[::1/t", "https://", "ftp://x/t"])
+def test_a_token_service_that_is_no_url(server: Scripted, client: HttpClient, realm: str) -> None:
+    """T30."""
+    put(server, manifest(layer()), "latest")
+    guarded(server, f'Bearer realm="{realm}"', "Bearer never")
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client)
+
+    assert caught.value.reason is Reason.SOURCE_INVALID
+
+
+def test_a_token_is_preferred_to_the_password(server: Scripted, client: HttpClient) -> None:
+    put(server, manifest(layer()), "latest")
+    guarded(server, f'Basic realm="y", Bearer realm="{server.url}/token"', "Bearer t")
+    server.routes["/token*"] = Answer(b'{"token": "t"}')
+
+    assert content(client, resolve(server, client, USER).files[0]) == WEIGHTS
+
+
+def test_an_old_token_is_replaced_while_files_are_fetched(
+    server: Scripted, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Registries give tokens for five minutes; a large model takes longer."""
+    clock = SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr(registry, "time", clock)
+    put(server, manifest(layer()), "latest")
+    for path, route in list(server.routes.items()):
+
+        def answer(asked: Asked, inner: Any = route) -> Answer:
+            if asked.headers.get("authorization") == f"Bearer t{clock.now // 300}":
+                return inner
+            challenge = f'Bearer realm="{server.url}/token"'
+            return Answer(status=401, headers={"WWW-Authenticate": challenge})
+
+        server.routes[path] = answer
+    server.routes["/token*"] = lambda _: Answer(
+        json.dumps({"token": f"t{clock.now // 300}", "expires_in": 300}).encode()
+    )
+
+    found = resolve(server, client)
+    assert content(client, found.files[0]) == WEIGHTS
+    assert sum(one.path.startswith("/token") for one in server.asked) == 1
+    clock.now = 301.0
+
+    assert content(client, found.files[0]) == WEIGHTS
+
+
+@pytest.mark.parametrize("seconds", [-1, 0, 10**400, "300", None, 1.5, True])
+def test_a_token_with_an_odd_life(server: Scripted, client: HttpClient, seconds: Any) -> None:
+    put(server, manifest(layer()), "latest")
+    guarded(server, f'Bearer realm="{server.url}/token"', "Bearer t")
+    answer = {"token": "t", "expires_in": seconds}
+    server.routes["/token*"] = Answer(json.dumps(answer).encode())
+
+    assert content(client, resolve(server, client).files[0]) == WEIGHTS
+
+
+def test_a_manifest_is_asked_for_once(server: Scripted, client: HttpClient) -> None:
+    """Registries count and limit such requests."""
+    put(server, manifest(layer()), "latest")
+
+    resolve(server, client)
+
+    assert len(server.asked) == 1
+
+
+def test_the_refusal_names_the_token_service_that_got_nothing(
+    server: Scripted, elsewhere: Scripted, client: HttpClient
+) -> None:
+    put(server, manifest(layer()), "latest")
+    realm = elsewhere.url.replace("127.0.0.1", "localhost")
+    guarded(server, f'Bearer realm="{realm}/token"', "Bearer never")
+    elsewhere.routes["/token*"] = Answer(b'{"token": "anonymous"}')
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, HttpClient(LOOPBACK), USER)
+
+    assert caught.value.reason is Reason.UNAUTHORIZED
+    assert "localhost" in caught.value.message
+    assert elsewhere.seen(BASIC) == []
+
+
+def test_a_docker_configuration_may_leave_the_port_out(
+    server: Scripted, client: HttpClient
+) -> None:
+    put(server, manifest(layer()), "latest")
+    guarded(server, 'Basic realm="x"', BASIC)
+    auth = base64.b64encode(f"me:{SECRET}".encode()).decode()
+    config = json.dumps({"auths": {"127.0.0.1": {"auth": auth}}})
+    docker = Credentials(True, frozenset({"127.0.0.1"}), {".dockerconfigjson": config})
+
+    assert content(client, resolve(server, client, docker).files[0]) == WEIGHTS
+
+
+@pytest.mark.parametrize("revision", ["sha256:" + "A" * 64, "../manifests/latest", "a?b", "a/b"])
+def test_what_is_no_reference(server: Scripted, client: HttpClient, revision: str) -> None:
+    """A digest in another form would be asked for and compared with nothing."""
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client, revision=revision)
+
+    assert caught.value.reason is Reason.INVALID_SPEC
+    assert server.asked == []
+
+
+ONE = {"digest": f"sha256:{HEX}", "size": 1}
+
+
+@pytest.mark.parametrize(
+    ("document", "content_type"),
+    [
+        ({"layers": []}, INDEX),
+        ({"manifests": []}, MANIFEST),
+        ({"mediaType": INDEX, "layers": []}, INDEX),
+        ({"mediaType": MANIFEST, "manifests": [ONE]}, MANIFEST),
+        ({"mediaType": MANIFEST, "manifests": [ONE]}, "text/plain"),
+        ({"mediaType": MANIFEST, "layers": []}, INDEX.upper()),
+        ({"mediaType": MANIFEST, "layers": []}, "text/html"),
+        ({"manifests": [ONE, {**ONE, "size": 2}]}, INDEX),
+    ],
+)
+def test_documents_that_are_two_things(document: dict[str, Any], content_type: str) -> None:
+    """T40, T43."""
+    with pytest.raises(StalledError) as caught:
+        registry.parse_manifest(json.dumps(document).encode(), "sha256:x", content_type)
+
+    assert caught.value.reason is Reason.SOURCE_INVALID
+
+
+@pytest.mark.parametrize(
+    ("notes", "is_file"),
+    [
+        ({TITLE: "m.gguf"}, True),
+        ({TITLE: "folder", "io.deis.oras.content.unpack": "true"}, False),
+        ({}, False),
+    ],
+)
+def test_what_oras_calls_a_tar_is_a_file_unless_it_was_packed(
+    server: Scripted, client: HttpClient, notes: dict[str, str], is_file: bool
+) -> None:
+    tar = layer(mediaType="application/vnd.oci.image.layer.v1.tar", annotations=notes)
+    put(server, manifest(tar), "latest")
+
+    with contextlib.nullcontext() if is_file else pytest.raises(StalledError) as caught:
+        assert resolve(server, client).files[0].name == "m.gguf"
+
+    assert is_file or caught.value.reason is Reason.ENTRY_UNSUPPORTED
+
+
+def test_a_message_can_be_written_whatever_the_manifest_says(
+    server: Scripted, client: HttpClient
+) -> None:
+    put(server, manifest(layer(mediaType="x\ud800\n.tar")), "latest")
+
+    with pytest.raises(StalledError) as caught:
+        resolve(server, client)
+
+    assert caught.value.message.encode().isascii()
+    assert "\n" not in caught.value.message
 
 
 def test_without_credentials_the_refusal_says_so(server: Scripted, client: HttpClient) -> None:
