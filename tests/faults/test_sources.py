@@ -279,8 +279,10 @@ def tls(tmp_path: Path, *, ended: bool = False, name: str = "127.0.0.1") -> ssl.
     curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
     for command in (
         f"openssl req -new {curve} -keyout {key} -out {tmp_path}/request -subj /CN=test",
-        f"openssl ca -batch -selfsign -notext -config {settings} -keyfile {key} -in {tmp_path}/request"
-        f" -out {certificate} -startdate 20200101000000Z -enddate {year}0102000000Z",
+        (
+            f"openssl ca -batch -selfsign -notext -config {settings} -keyfile {key} -in {tmp_path}/request"
+            f" -out {certificate} -startdate 20200101000000Z -enddate {year}0102000000Z"
+        ),
     ):
         subprocess.run(command.split(), check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

@@ -167,8 +167,11 @@ class Volume:
         with self.folder(parts) as opened, translated(parts, "sync"):
             os.fsync(opened)
 
-    def link(self, source: Parts, target: Parts, temporary: str) -> bool:
+    def link(self, source: Parts, target: Parts, temporary: str, *, durable: bool = True) -> bool:
         """Gives a file another name, or a copy where the file system has no links.
+
+        Args:
+            durable: False where the caller makes the folder durable.
 
         Returns:
             False where the target exists already: nothing is overwritten.
@@ -182,7 +185,8 @@ class Volume:
                     dst_dir_fd=there,
                     follow_symlinks=False,
                 )
-                os.fsync(there)
+                if durable:
+                    os.fsync(there)
             except FileExistsError:
                 return False
             except OSError as error:

@@ -38,8 +38,11 @@ _HASH_EVERY = 4 * 1024 * 1024
 """A follower is woken for this many bytes, not for each block."""
 _FOLLOWERS = 2
 _STEP_SECONDS = 0.15
-_LEAST_RANGE, _FIRST_RANGE = 4 * 1024 * 1024, 16 * 1024 * 1024
+_LEAST_RANGE, _FIRST_RANGE = 4 * 1024 * 1024, 8 * 1024 * 1024
 _SHORTEST_RANGE, _LONGEST_RANGE = 8 * 1024 * 1024, 64 * 1024 * 1024
+_ROUND_TRIPS = 6
+"""A range lasts as long as this many round trips, within the bounds above."""
+_SMOOTHING = 0.2
 _MAX_FAILURES = 5
 """Tries in a row that bring no byte before the Job's own backoff takes over."""
 _MAX_CHANGES = 1
@@ -84,6 +87,7 @@ class Engine:
     _stopping: threading.Event = field(default_factory=threading.Event)
     _connections: Connections = field(default_factory=Connections)
     _range_bytes: int = _FIRST_RANGE
+    _latency: float = 0.0
     _work: threading.Condition = field(init=False)
     _hash: threading.Condition = field(init=False)
     _tick: threading.Condition = field(init=False)
@@ -156,8 +160,9 @@ class Engine:
             busy = sum(1 for line in self._lines if line.task is not None)
             if rate and busy >= self._connections.allowed:
                 self._connections = connections.after_step(self._connections, rate)
-            per_connection = int(rate / max(1, busy))
-            self._range_bytes = min(_LONGEST_RANGE, max(_SHORTEST_RANGE, per_connection))
+            # Short ranges keep the followers close; a round trip should still cost little of each.
+            worth = rate / max(1, busy) * _ROUND_TRIPS * self._latency
+            self._range_bytes = int(min(_LONGEST_RANGE, max(_SHORTEST_RANGE, worth)))
             self._work.notify_all()
 
     def _drop_stalled(self, now: float) -> None:
@@ -292,10 +297,11 @@ class Engine:
 
     @contextlib.contextmanager
     def _response(self, task: Task) -> Iterator[Callable[[memoryview], int]]:
-        file = task.file
+        file, asked = task.file, time.monotonic()
         with http.read(
             self.client, file.remote, task.start, task.end, url=file.final_url
         ) as response:
+            self._latency += _SMOOTHING * (time.monotonic() - asked - self._latency)
             if response.trail:
                 file.final_url = response.url
             task.response = response
@@ -343,15 +349,17 @@ class Engine:
             if error is not None and was_current and not self._stopping.is_set():
                 self._judge(task, error)
             self._requeue(file)
-            self._hash.notify()
+            if file.in_stretches:
+                self._hash.notify()
             whole = file.claim_whole()
         if whole:
             self._complete(file)
 
     def _requeue(self, file: FileTransfer) -> None:
-        if file.pending and file not in self._queue:
-            self._queue.appendleft(file)
-        self._work.notify_all()
+        if file.pending:
+            if file not in self._queue:
+                self._queue.appendleft(file)
+            self._work.notify_all()
 
     def _judge(self, task: Task, error: GalleryError) -> None:
         """Decides what an error costs: nothing, a pause, a second time from zero, or everything."""

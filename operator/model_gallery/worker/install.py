@@ -177,12 +177,17 @@ class Install:
         )
 
     def _publish(self, receipt: Receipt, plan: Plan, found: Found, wish: Wish) -> None:
+        """Gives the contents their names, all of them durably before the first document."""
+        folders = set()
         for step, file in zip(plan.steps, receipt.files, strict=True):
             parts = tuple(file.path.split("/"))
-            if file.path in wish.documents:
-                self._publish_document(parts, wish.documents[file.path].encode(), found)
-            elif not step.adopt:
+            if file.path not in wish.documents and not step.adopt:
                 self._publish_blob(parts, file, found)
+                folders.add(parts[:-1])
+        for folder in sorted(folders):
+            self.volume.sync(folder)
+        for path, content in wish.documents.items():
+            self._publish_document(tuple(path.split("/")), content.encode(), found)
 
     def _publish_blob(self, parts: Parts, file: ReceiptFile, found: Found) -> None:
         blob, temporary = layout.blob(file.sha256), layout.temporary(self.operation.owner.uid)
@@ -196,7 +201,10 @@ class Install:
             self.volume.remove(beside)
             self.volume.link(blob, beside, f"{temporary}.copy")
             self.volume.rename(beside, parts)
-        elif not self.volume.link(blob, parts, temporary) and file.path not in found.others:
+        elif (
+            not self.volume.link(blob, parts, temporary, durable=False)
+            and file.path not in found.others
+        ):
             raise _taken(file.path)
 
     def _publish_document(self, parts: Parts, content: bytes, found: Found) -> None:
