@@ -3,6 +3,7 @@
     /gen/<size>/<seed>/<name>    size bytes that follow from the seed; size may end in Ki, Mi or Gi
     /small/<anything>            a few KiB that follow from the path
     /hf/tiny/llama-<seed>/resolve/<revision>/<name>.gguf    a real model (make_gguf.py)
+    /hf/api/models/tiny/llama-<seed>/...    what the Hub's API says of it: one commit, three files
     /<anything else>             a file of the served folder, or one that was uploaded
 
 A test imports this module to know the digest of what the origin will send; the server imports it to
@@ -23,6 +24,9 @@ from make_gguf import gguf, one_tensor
 BLOCK = 1 << 20
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
 _MODEL = re.compile(r"/hf/tiny/llama-(\d+)/resolve/[^/]+/[^/]+\.gguf")
+_REVISION = re.compile(r"/hf/api/models/tiny/llama-(\d+)/revision/[^/]+")
+_TREE = re.compile(r"/hf/api/models/tiny/llama-(\d+)/tree/[0-9a-f]{40}")
+_BESIDE = re.compile(r"/hf/tiny/llama-\d+/resolve/[^/]+/(README\.md|load\.py)")
 _GENERATED = re.compile(r"/gen/(\d+)(|Ki|Mi|Gi)/(\w+)/[^/]+")
 
 
@@ -116,7 +120,41 @@ def for_path(path: str) -> Generated | Stored | None:
         return Stored(_model(int(match[1])))
     if path.startswith("/small/"):
         return Stored(_small(path))
-    return None
+    return _of_the_hub(path)
+
+
+def commit(seed: int) -> str:
+    """The commit that the repository of a seed is at."""
+    return hashlib.sha1(b"tiny %d" % seed, usedforsecurity=False).hexdigest()
+
+
+def _of_the_hub(path: str) -> Stored | None:
+    match = _REVISION.fullmatch(path)
+    if match:
+        return Stored(json.dumps({"sha": commit(int(match[1]))}).encode())
+    match = _TREE.fullmatch(path)
+    if match:
+        return Stored(json.dumps(_listing(int(match[1]))).encode())
+    match = _BESIDE.fullmatch(path)
+    return Stored(_beside(match[1])) if match else None
+
+
+def _listing(seed: int) -> list[dict[str, object]]:
+    model = _model(seed)
+    lfs = {"oid": hashlib.sha256(model).hexdigest(), "size": len(model)}
+    files: list[dict[str, object]] = [
+        {"type": "file", "path": "model.gguf", "size": 134, "oid": "0" * 40, "lfs": lfs}
+    ]
+    for name in ("README.md", "load.py"):
+        text = _beside(name)
+        blob = b"blob %d\0" % len(text) + text
+        oid = hashlib.sha1(blob, usedforsecurity=False).hexdigest()
+        files.append({"type": "file", "path": name, "size": len(text), "oid": oid})
+    return files
+
+
+def _beside(name: str) -> bytes:
+    return f"# {name} of a tiny model\n".encode()
 
 
 def _small(path: str) -> bytes:

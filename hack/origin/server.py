@@ -5,7 +5,8 @@
     GET  /-/stats            what was served: per path requests, connections, bytes, 304s
     POST /-/faults           {"<path>": {"rate": bytes per second over all connections,
                                          "corrupt": true, "cutAfter": n, "stallAfter": n,
-                                         "status": 503}}; replaces that path's faults
+                                         "status": 503, "token": "asked for"}};
+                             replaces that path's faults
     POST /-/upload?path=/x   the body is served as /x from now on
     POST /-/reset            forgets counters, faults and uploads
 
@@ -149,7 +150,10 @@ class Handler(BaseHTTPRequestHandler):
         body = self.origin.body(path)
         if body is not None and faults.get("corrupt"):
             body = content.Flipped(body)
-        if "status" in faults or body is None:
+        token = faults.get("token")
+        if token and self.headers.get("Authorization") != f"Bearer {token}":
+            self._answer_status(HTTPStatus.UNAUTHORIZED)
+        elif "status" in faults or body is None:
             self._answer_status(HTTPStatus(faults.get("status", HTTPStatus.NOT_FOUND)))
         elif self._unchanged(body.etag):
             self.origin.count(path, not_modified=1)

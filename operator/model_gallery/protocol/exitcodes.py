@@ -53,7 +53,7 @@ TABLE: tuple[Row, ...] = (
     Row(13, Reason.INTERRUPTED, Class.TRANSIENT),
     Row(14, Reason.TERMINATED, Class.TRANSIENT),
     Row(20, Reason.NOT_FOUND, Class.STALLED, _ONE_HOUR),
-    Row(21, Reason.UNAUTHORIZED, Class.STALLED, _ONE_HOUR),
+    Row(21, Reason.UNAUTHORIZED, Class.STALLED, _FIVE_MINUTES),
     Row(22, Reason.TARGET_NOT_ALLOWED, Class.STALLED),
     Row(23, Reason.CERTIFICATE_INVALID, Class.STALLED, _ONE_HOUR),
     Row(24, Reason.TOO_MANY_REDIRECTS, Class.STALLED),

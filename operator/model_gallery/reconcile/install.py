@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Formats
@@ -42,16 +41,24 @@ class Plan:
     """What shall be on the volume, and where.
 
     Attributes:
-        digest: over files, documents and place; equal digests are equal wishes.
+        secret_name: Secret with credentials for the source; empty without one.
+        digest: over all that publishing depends on; equal digests are equal wishes.
     """
 
     request: InstallRequest
     place: StoragePlace
+    secret_name: str
     digest: str
 
 
-def plan_of(request: InstallRequest, gallery: GalleryView, claim: ClaimView) -> Plan:
-    """Returns the plan of a request on its Gallery's volume."""
+def plan_of(
+    request: InstallRequest, gallery: GalleryView, claim: ClaimView, secret_name: str = ""
+) -> Plan:
+    """Returns the plan of a request on its Gallery's volume.
+
+    A policy is part of it, so that a changed one is applied to what is installed; so is the Secret's
+    name, so that a Model that was refused is tried again with another.
+    """
     place = StoragePlace(
         claim_name=claim.name, claim_uid=claim.uid, sub_path=gallery.spec.storage.sub_path
     )
@@ -60,16 +67,12 @@ def plan_of(request: InstallRequest, gallery: GalleryView, claim: ClaimView) -> 
             "files": [file.model_dump() for file in request.files],
             "documents": [document.model_dump() for document in request.documents],
             "place": place.model_dump(),
-            **_repository_of(request),
+            "repository": request.repository.model_dump() if request.repository else None,
+            "formats": gallery.spec.policy.formats,
+            "secret": secret_name,
         }
     )
-    return Plan(request, place, digest)
-
-
-def _repository_of(request: InstallRequest) -> dict[str, Any]:
-    """Returns nothing without one: plans from before there were repositories keep their digest."""
-    repository = request.repository
-    return {} if repository is None else {"repository": repository.model_dump()}
+    return Plan(request, place, secret_name, digest)
 
 
 def decide(
@@ -238,18 +241,13 @@ def _start(observed: ObservedModel, gallery: GalleryView, plan: Plan, job_name: 
         claim_name=plan.place.claim_name,
         sub_path=plan.place.sub_path,
         owned=True,
-        secret_name=_secret_name(observed),
+        secret_name=plan.secret_name,
         source_claim=_source_claim(plan.request),
         resources=gallery.spec.worker.resources,
         node_selector=gallery.spec.worker.node_selector,
     )
     payload = job.payload if job.in_config_map else None
     return StartWorker(job_manifest.manifest(job, meta, settings), payload)
-
-
-def _secret_name(observed: ObservedModel) -> str:
-    credentials = observed.spec.credentials if observed.spec else None
-    return credentials.secret_name if credentials else ""
 
 
 def _source_claim(request: InstallRequest) -> str:

@@ -103,7 +103,9 @@ def _place(
         )
         return Decision(Stall(Reason.NAME_CONFLICT, message), named)
     claim = observed.claim
-    plan = install.plan_of(request, gallery, claim) if claim is not None else None
+    credentials = observed.spec.credentials if observed.spec else None
+    secret = credentials.secret_name if credentials else ""
+    plan = install.plan_of(request, gallery, claim, secret) if claim is not None else None
     paused = _paused(observed, gallery, plan)
     if paused is not None:
         return Decision(paused, named)

@@ -1,0 +1,139 @@
+"""Sources beyond plain URLs, on the cluster: repositories, Secrets that opt in or do not, other volumes."""
+
+from __future__ import annotations
+
+import content
+import pytest
+
+from support.kube import condition, wait_until
+from support.origin import URL, body
+from support.stage import CLAIM, GALLERY
+
+HUB = {"rewrites": [{"prefix": "https://huggingface.co/", "replacement": f"{URL}/hf/"}]}
+TOKEN = "canary-hub-token"
+REVISION = "/hf/api/models/tiny/llama-7/revision/main"
+
+
+def stalled(stage, name, reason):
+    """Returns the Model once it is Stalled for the reason."""
+
+    def found():
+        model = stage.kube.get("model", name, stage.namespace)
+        got = condition(model, "Stalled")
+        return model if got and got["status"] == "True" and got["reason"] == reason else None
+
+    return wait_until(
+        f"{name} is Stalled for {reason}",
+        found,
+        60,
+        lambda: str(stage.kube.get("model", name, stage.namespace)),
+    )
+
+
+def secret(stage, **data):
+    stage.kube.apply(
+        {
+            "apiVersion": "v1",
+            "kind": "Secret",
+            "metadata": {"name": "hub", "namespace": stage.namespace},
+            "stringData": data,
+        }
+    )
+
+
+def test_a_repository_is_a_folder_pinned_to_its_commit(stage):
+    """The commit, what the GGUF's header says, and no Python code unless asked for."""
+    stage.set_up(**HUB)
+    stage.create("repo", source={"huggingFace": {"repo": "tiny/llama-7"}})
+    status = stage.ready("repo")["status"]
+
+    assert status["resolved"]["revision"] == content.commit(7)
+    assert status["model"]["format"] == "GGUF"
+    assert status["model"]["architecture"] == "llama"
+    assert status["model"]["contextLength"] == 2048
+    assert status["model"]["parameters"] > 10_000
+    assert condition({"status": status}, "Verified")["status"] == "True"
+    assert stage.published() == ["./repo/README.md", "./repo/model.gguf"]
+    model = body("/hf/tiny/llama-7/resolve/main/x.gguf")
+    assert stage.sha256("repo/model.gguf") == model.sha256()
+
+
+def test_a_secret_opens_the_source_where_it_opts_in_and_nowhere_else(stage):
+    """Without it, with one that does not opt in, with one for another host, and with the right one."""
+    stage.set_up(**HUB)
+    for path in (
+        REVISION,
+        f"/hf/api/models/tiny/llama-7/tree/{content.commit(7)}",
+        f"/hf/tiny/llama-7/resolve/{content.commit(7)}/model.gguf",
+        f"/hf/tiny/llama-7/resolve/{content.commit(7)}/README.md",
+    ):
+        stage.origin.set_faults(path, token=TOKEN)
+    wish = {"source": {"huggingFace": {"repo": "tiny/llama-7"}}}
+    stage.create("bare", **wish)
+    found = stalled(stage, "bare", "Unauthorized")
+    assert "licence" in condition(found, "Stalled")["message"]
+    assert condition(found, "Resolved")["status"] == "False"
+
+    stage.create("missing", **wish, credentials={"secretName": "hub"})
+    stalled(stage, "missing", "SecretNotAllowed")
+    secret(stage, token=TOKEN)
+    stage.create("silent", **wish, credentials={"secretName": "hub"})
+    assert "opt in" in condition(stalled(stage, "silent", "SecretNotAllowed"), "Stalled")["message"]
+    secret(stage, **{"token": TOKEN, "allowed-hosts": "huggingface.co"})
+    stage.create("other", **wish, credentials={"secretName": "hub"})
+    stalled(stage, "other", "SecretNotAllowed")
+    secret(stage, **{"token": TOKEN, "allowed-hosts": "huggingface.co, origin.origin.svc"})
+    stage.create("right", **wish, credentials={"secretName": "hub"})
+    stage.ready("right")
+
+    everything = stage.kube.run(
+        "get", "models,galleries,jobs,pods,configmaps,events", "-n", stage.namespace, "-o", "yaml"
+    )
+    assert TOKEN not in everything
+    logs = stage.kube.run("logs", "-n", stage.namespace, "-l", "app.kubernetes.io/component=worker")
+    assert TOKEN not in logs
+
+
+def test_files_of_volumes_are_taken_without_a_download(stage):
+    """A loose file of the Gallery's own volume, and a folder of another claim."""
+    stage.set_up()
+    stage.create("first", source={"uri": f"{URL}/small/first.gguf"})
+    stage.ready("first")
+    stage.shell("mkdir -p loose && cp first.gguf loose/copy.gguf")
+    stage.create("own", source={"uri": "file:///loose/copy.gguf"})
+    stage.create("folder", source={"uri": f"pvc://{CLAIM}/loose/"})
+    stage.ready("own")
+    stage.ready("folder")
+
+    digest = body("/small/first.gguf").sha256()
+    assert stage.sha256("copy.gguf") == digest
+    assert stage.sha256("folder/copy.gguf") == digest
+    assert stage.origin.stats("/small/first.gguf")["bytes"] <= 1 + body("/small/first.gguf").size
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "reason"),
+    [
+        ("evil.bin", "cos\nsystem\n(S'id'\ntR.", "UnsafeFormat"),
+        ("broken.gguf", "GGUF but not really", "InvalidFormat"),
+    ],
+)
+def test_contents_decide_what_is_published(stage, name, text, reason):
+    """Under Safe, which is the default, and not under Any."""
+    stage.set_up()
+    stage.origin.upload(f"/{name}", text)
+    stage.create("m", source={"uri": f"{URL}/{name}"})
+    found = stalled(stage, "m", reason)
+    assert name in condition(found, "Stalled")["message"]
+    assert stage.published() == []
+
+    gallery = stage.kube.get("gallery", GALLERY, stage.namespace)
+    stage.kube.apply(
+        {
+            **{key: gallery[key] for key in ("apiVersion", "kind")},
+            "metadata": {"name": GALLERY, "namespace": stage.namespace},
+            "spec": {**gallery["spec"], "policy": {"formats": "Any"}},
+        }
+    )
+    stage.ready("m")
+    assert stage.published() == [f"./{name}"]
