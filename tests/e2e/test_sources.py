@@ -97,9 +97,10 @@ def test_a_secret_opens_the_source_where_it_opts_in_and_nowhere_else(stage):
 def test_files_of_volumes_are_taken_without_a_download(stage):
     """A loose file of the Gallery's own volume, and a folder of another claim."""
     stage.set_up()
-    stage.create("first", source={"uri": f"{URL}/small/first.gguf"})
+    files = [{"path": "loose/copy.gguf", "uri": f"{URL}/small/first.gguf"}]
+    stage.create("first", source={"files": files}, deletionPolicy="Retain")
     stage.ready("first")
-    stage.shell("mkdir -p loose && cp first.gguf loose/copy.gguf")
+    stage.kube.run("delete", "model", "first", "-n", stage.namespace, "--wait")
     stage.create("own", source={"uri": "file:///loose/copy.gguf"})
     stage.create("folder", source={"uri": f"pvc://{CLAIM}/loose/"})
     stage.ready("own")

@@ -62,11 +62,14 @@ class Worker:
         self.log = root.parent / f"termination-{uid}"
         root.mkdir(exist_ok=True)
 
-    def install(self, *files: dict[str, Any], **more: Any) -> dict[str, Any]:
+    def install(self, *given: dict[str, Any], **more: Any) -> dict[str, Any]:
+        """Returns an install operation; `more` are further fields of it."""
+        files = list(given) or more.pop("files", [])
+        wish = json.dumps([files, more.get("repository")])
         return {
             "kind": "install",
             "owner": {"namespace": "ns", "name": self.uid, "uid": self.uid},
-            "planDigest": hashlib.sha256(json.dumps(files).encode()).hexdigest(),
+            "planDigest": hashlib.sha256(wish.encode()).hexdigest(),
             "files": files,
             "network": {"allowedNetworks": ["127.0.0.0/8"]},
             **more,

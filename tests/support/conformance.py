@@ -1,0 +1,238 @@
+"""Real servers on loopback, one for each kind of source; hack/tools brings them."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import scripted
+
+CACHE = Path(os.environ.get("MODEL_GALLERY_CACHE") or Path.home() / ".cache/model-gallery-operator")
+GATEWAY = CACHE / "tools" / "versitygw-v1.8.0"
+KEYS = {"accessKeyId": "conformance", "secretAccessKey": "canary-s3-secret"}
+COMMIT = "c" * 40
+
+
+@dataclass
+class Kind:
+    """One kind of source with its server.
+
+    Attributes:
+        wish: parts of an install operation that name the content.
+        path: where the file is published.
+        stored: where the server keeps the bytes, to spoil them.
+        secret: what the worker's credentials folder holds.
+        pinned: whether the source has revisions; promised: whether it promises digests.
+    """
+
+    name: str
+    wish: dict[str, Any]
+    path: str
+    stored: Path
+    secret: dict[str, str] = field(default_factory=dict)
+    pinned: bool = True
+    promised: bool = True
+    missing: dict[str, Any] = field(default_factory=dict)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as made:
+        return int(made.getsockname()[1])
+
+
+def program(name: str) -> str:
+    found = shutil.which(name) or (str(GATEWAY) if name == "versitygw" and GATEWAY.exists() else "")
+    if not found:
+        pytest.skip(f"{name} is not here; hack/tools brings it")
+    return found
+
+
+@contextlib.contextmanager
+def running(port: int, *command: str, **more: Any) -> Iterator[None]:
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        stdin=subprocess.DEVNULL,
+        **more,
+    )
+    try:
+        for _ in range(200):
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), 1).close()
+                break
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def repository(kind: str, url: str, **more: Any) -> dict[str, Any]:
+    return {"repository": {"kind": kind, "url": url, "folder": "m", **more}}
+
+
+@contextlib.contextmanager
+def http(folder: Path, data: bytes) -> Iterator[Kind]:
+    port, stored = free_port(), folder / "files" / "model.dat"
+    stored.parent.mkdir()
+    stored.write_bytes(data)
+    config = folder / "nginx.conf"
+    config.write_text(
+        f"daemon off; pid {folder}/pid; error_log {folder}/error; events {{}}\n"
+        f"http {{ access_log off; client_body_temp_path {folder}/t; proxy_temp_path {folder}/t;"
+        f" fastcgi_temp_path {folder}/t; uwsgi_temp_path {folder}/t; scgi_temp_path {folder}/t;"
+        f" server {{ listen 127.0.0.1:{port}; root {stored.parent}; }} }}\n"
+    )
+    folder.chmod(0o755)
+    for parent in (stored.parent, *folder.parents):
+        with contextlib.suppress(OSError):
+            parent.chmod(parent.stat().st_mode | 0o555)
+    url = f"http://127.0.0.1:{port}"
+    file = {"path": "m/model.dat", "url": f"{url}/model.dat", "sha256": sha256(data)}
+    with running(port, program("nginx"), "-e", f"{folder}/error", "-c", str(config)):
+        yield Kind(
+            "http",
+            {"files": [file]},
+            "m/model.dat",
+            stored,
+            pinned=False,
+            missing={"files": [{**file, "url": f"{url}/none"}]},
+        )
+
+
+@contextlib.contextmanager
+def registry(folder: Path, data: bytes, *, ollama: bool) -> Iterator[Kind]:
+    port = free_port()
+    config = folder / "registry.yml"
+    config.write_text(
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\n"
+        f"http: {{addr: '127.0.0.1:{port}'}}\n"
+    )
+    with running(port, program("docker-registry"), "serve", str(config)):
+        base = f"http://127.0.0.1:{port}"
+        media_type = "application/vnd.ollama.image.model" if ollama else "application/octet-stream"
+        push(base, data, media_type)
+        digest = sha256(data)
+        stored = folder / f"registry/docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data"
+        kind, url = ("Ollama" if ollama else "OCI"), f"{base}/me/model"
+        yield Kind(
+            kind.lower(),
+            repository(kind, url, revision="v1"),
+            "m/model-v1.gguf" if ollama else "m/model.dat",
+            stored,
+            missing=repository(kind, url, revision="v2"),
+        )
+
+
+def push(base: str, data: bytes, media_type: str) -> None:
+    """Pushes an artifact of one layer, as the distribution protocol says."""
+    layers = []
+    for content in (data, b"{}"):
+        digest = f"sha256:{sha256(content)}"
+        begun = call("POST", f"{base}/v2/me/model/blobs/uploads/", b"")
+        place = begun.headers["Location"]
+        call("PUT", f"{place}&digest={digest}", content, "application/octet-stream")
+        layers.append({"mediaType": media_type, "digest": digest, "size": len(content)})
+    layers[0]["annotations"] = {"org.opencontainers.image.title": "model.dat"}
+    kind = "application/vnd.oci.image.manifest.v1+json"
+    manifest = {"schemaVersion": 2, "mediaType": kind, "config": layers[1], "layers": layers[:1]}
+    call("PUT", f"{base}/v2/me/model/manifests/v1", json.dumps(manifest).encode(), kind)
+
+
+def call(method: str, url: str, data: bytes, kind: str = "") -> Any:
+    headers = {"Content-Type": kind} if kind else {}
+    request = urllib.request.Request(url, data, headers, method=method)  # noqa: S310
+    return urllib.request.urlopen(request, timeout=30)  # noqa: S310
+
+
+@contextlib.contextmanager
+def s3(folder: Path, data: bytes) -> Iterator[Kind]:
+    port, root = free_port(), folder / "s3"
+    (root / "bucket" / "models").mkdir(parents=True)
+    stored = root / "bucket" / "models" / "model.dat"
+    stored.write_bytes(data)
+    command = (
+        program("versitygw"), "--port", f"127.0.0.1:{port}", "--access", KEYS["accessKeyId"],
+        "--secret", KEYS["secretAccessKey"], "--quiet", "posix", str(root),
+    )  # fmt: skip
+    with running(port, *command):
+        url = f"http://127.0.0.1:{port}/bucket"
+        yield Kind(
+            "s3",
+            repository("S3", f"{url}/models/"),
+            "m/model.dat",
+            stored,
+            secret={**KEYS, "allowed-hosts": "127.0.0.1"},
+            promised=False,
+            missing=repository("S3", f"{url}/none/"),
+        )
+
+
+@contextlib.contextmanager
+def hub(folder: Path, data: bytes) -> Iterator[Kind]:
+    """An imitation: no real Hub can run here."""
+    stored = folder / "model.dat"
+    stored.write_bytes(data)
+    listing = [
+        {
+            "type": "file", "path": "model.dat", "size": 1, "oid": "0" * 40,
+            "lfs": {"oid": sha256(data), "size": len(data)},
+        }
+    ]  # fmt: skip
+    with scripted.serve() as server:
+        server.routes = {
+            "/api/models/me/model/revision/main": scripted.Answer(
+                b'{"sha": "%s"}' % COMMIT.encode()
+            ),
+            f"/api/models/me/model/tree/{COMMIT}?recursive=true": scripted.Answer(
+                json.dumps(listing).encode()
+            ),
+            f"/me/model/resolve/{COMMIT}/model.dat": lambda _: scripted.Answer(stored.read_bytes()),
+        }
+        yield Kind(
+            "huggingface",
+            repository("HuggingFace", f"{server.url}/me/model"),
+            "m/model.dat",
+            stored,
+            missing=repository("HuggingFace", f"{server.url}/me/none"),
+        )
+
+
+@contextlib.contextmanager
+def claim(folder: Path, data: bytes) -> Iterator[Kind]:
+    stored = folder / "claim" / "dir" / "model.dat"
+    stored.parent.mkdir(parents=True)
+    stored.write_bytes(data)
+    yield Kind(
+        "claim",
+        repository("Claim", "pvc://other/dir/"),
+        "m/model.dat",
+        stored,
+        pinned=False,
+        promised=False,
+        missing=repository("Claim", "pvc://other/none"),
+    )
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def kind_of(name: str, folder: Path, data: bytes) -> contextlib.AbstractContextManager[Kind]:
+    if name in {"oci", "ollama"}:
+        return registry(folder, data, ollama=name == "ollama")
+    return {"http": http, "s3": s3, "huggingface": hub, "claim": claim}[name](folder, data)
