@@ -44,17 +44,17 @@ def secret(stage, **data):
 def test_a_repository_is_a_folder_pinned_to_its_commit(stage):
     """The commit, what the GGUF's header says, and no Python code unless asked for."""
     stage.set_up(**HUB)
-    stage.create("repo", source={"huggingFace": {"repo": "tiny/llama-7"}})
+    stage.create("repo", source={"huggingFace": {"repo": "tiny/llama-5"}})
     status = stage.ready("repo")["status"]
 
-    assert status["resolved"]["revision"] == content.commit(7)
+    assert status["resolved"]["revision"] == content.commit(5)
     assert status["model"]["format"] == "GGUF"
     assert status["model"]["architecture"] == "llama"
     assert status["model"]["contextLength"] == 2048
     assert status["model"]["parameters"] > 10_000
     assert condition({"status": status}, "Verified")["status"] == "True"
     assert stage.published() == ["./repo/README.md", "./repo/model.gguf"]
-    model = body("/hf/tiny/llama-7/resolve/main/x.gguf")
+    model = body("/hf/tiny/llama-5/resolve/main/x.gguf")
     assert stage.sha256("repo/model.gguf") == model.sha256()
 
 

@@ -313,10 +313,14 @@ def test_p25_a_certificate_that_does_not_hold(
     assert words in message
 
 
-def test_p25_a_certificate_of_a_known_authority(worker: Worker, tmp_path: Path) -> None:
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "MODEL_GALLERY_CA"])
+def test_p25_a_certificate_of_a_known_authority(
+    worker: Worker, tmp_path: Path, variable: str
+) -> None:
+    """Known to the image, or by the Gallery's own bundle."""
     with serve(tls(tmp_path)) as server:
         server.behave = lambda request: answer(DATA, request)
-        worker.environment["SSL_CERT_FILE"] = str(tmp_path / "cert.pem")
+        worker.environment[variable] = str(tmp_path / "cert.pem")
 
         assert install(worker, server, DATA)[0] == 0
 

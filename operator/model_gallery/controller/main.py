@@ -28,7 +28,6 @@ from model_gallery.controller.model import ModelReconciler
 from model_gallery.controller.observe import Observer
 from model_gallery.controller.queued import Waiters
 from model_gallery.errors import GalleryError
-from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.runtime import watch
 from model_gallery.runtime.cache import Cache
 from model_gallery.runtime.client import ApiClient
@@ -104,9 +103,6 @@ def _build(wish: settings.Settings) -> _Parts:
     metrics = Metrics(version=__version__)
     client = ApiClient(on_call=metrics.api_call)
     cache = kinds.new_cache()
-    policy = NetworkPolicy(
-        allowed_networks=wish.worker.allowed_networks, allow_plain_http=wish.worker.allow_plain_http
-    )
     queue = WorkQueue(
         lambda key: _reconcile(reconcilers, key),
         workers=wish.reconcilers,
@@ -115,7 +111,7 @@ def _build(wish: settings.Settings) -> _Parts:
     recorder = Recorder(client, wish.name)
     follower = Follower(client, queue.add)
     indexes = IndexStore(
-        Fetcher(client, policy),
+        Fetcher(client, wish.worker.network),
         Copies(client),
         queue.add,
         lambda namespace, gallery: intake.wake_models(namespace, gallery),  # noqa: PLW0108

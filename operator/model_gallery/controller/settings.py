@@ -7,9 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
+from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.reconcile.observed import WorkerSettings
 
 __all__ = ["Settings", "from_environment"]
@@ -63,8 +65,12 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         run_as_user=_integer("WORKER_UID", get("WORKER_UID") or "65532"),
         run_as_group=_integer("WORKER_GID", get("WORKER_GID") or "65532"),
         resources=_resources(get("WORKER_RESOURCES")),
-        allowed_networks=_networks(get("ALLOWED_NETWORKS")),
-        allow_plain_http=get("ALLOW_PLAIN_HTTP", "true").lower() != "false",
+        network=NetworkPolicy(
+            allowed_networks=_networks(get("ALLOWED_NETWORKS")),
+            allow_plain_http=get("ALLOW_PLAIN_HTTP", "true").lower() != "false",
+            proxy=_proxy(get("PROXY")),
+            no_proxy=_list(get("NO_PROXY")),
+        ),
     )
     return Settings(
         worker=worker,
@@ -95,6 +101,13 @@ def _networks(text: str) -> tuple[str, ...]:
         except ValueError as error:
             raise _invalid("ALLOWED_NETWORKS", f"must list CIDR blocks: {error}") from error
     return networks
+
+
+def _proxy(text: str) -> str:
+    parts = urlsplit(text)
+    if text and (parts.scheme not in {"http", "https"} or not parts.hostname or "@" in text):
+        raise _invalid("PROXY", "must be an http(s) URL without user name and password")
+    return text
 
 
 def _resources(text: str) -> dict[str, dict[str, str]]:

@@ -12,6 +12,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 
 __all__ = [
+    "ENV_CA",
     "ENV_CREDENTIALS",
     "ENV_OPERATION",
     "ENV_OPERATION_FILE",
@@ -35,6 +36,8 @@ ENV_OPERATION_FILE = "MODEL_GALLERY_OPERATION_FILE"
 """Environment variable that names the mounted file, for an operation too large for a variable."""
 ENV_CREDENTIALS = "MODEL_GALLERY_CREDENTIALS"
 """Environment variable that names the folder of the mounted Secret; unset without one."""
+ENV_CA = "MODEL_GALLERY_CA"
+"""Environment variable that names a file with extra certificate authorities; unset without."""
 ENV_SOURCE = "MODEL_GALLERY_SOURCE"
 """Environment variable that names the folder of the claim that files are copied from."""
 MAX_ENV_BYTES = 64 * 1024
@@ -118,11 +121,16 @@ class NetworkPolicy(_Message):
     Attributes:
         allowed_networks: CIDR blocks of private addresses that the administrator allows.
         allow_plain_http: whether http:// may be used at all.
+        proxy: URL of the proxy for all requests; empty: none. It resolves names, so only addresses that
+            are written as such can be judged here.
+        no_proxy: hosts that are reached without it; one that begins with a dot means all below.
         stall_seconds: longest time without a byte, for headers and bodies alike.
     """
 
     allowed_networks: tuple[str, ...] = ()
     allow_plain_http: bool = True
+    proxy: str = ""
+    no_proxy: tuple[str, ...] = ()
     stall_seconds: float = 60.0
 
 

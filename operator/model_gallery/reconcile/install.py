@@ -13,7 +13,6 @@ from model_gallery.catalog.entry import InstallRequest
 from model_gallery.protocol import exitcodes
 from model_gallery.protocol.operation import (
     InstallOperation,
-    NetworkPolicy,
     Owner,
     RepositoryKind,
 )
@@ -228,9 +227,7 @@ def _start(observed: ObservedModel, gallery: GalleryView, plan: Plan, job_name: 
         repository=plan.request.repository,
         bandwidth_bytes=sizes.from_quantity(gallery.spec.worker.bandwidth_limit or "") or 0,
         safe_formats=gallery.spec.policy.formats is Formats.SAFE,
-        network=NetworkPolicy(
-            allowed_networks=settings.allowed_networks, allow_plain_http=settings.allow_plain_http
-        ),
+        network=settings.network,
     )
     job = job_manifest.WorkerJob(
         name=job_name,
@@ -242,6 +239,7 @@ def _start(observed: ObservedModel, gallery: GalleryView, plan: Plan, job_name: 
         sub_path=plan.place.sub_path,
         owned=True,
         secret_name=plan.secret_name,
+        ca_config_map=gallery.spec.ca_bundle.config_map_name if gallery.spec.ca_bundle else "",
         source_claim=_source_claim(plan.request),
         resources=gallery.spec.worker.resources,
         node_selector=gallery.spec.worker.node_selector,

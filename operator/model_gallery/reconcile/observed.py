@@ -10,6 +10,7 @@ from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus, Index
 from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.errors import GalleryError
+from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.protocol.report import PlanLine, ProgressLine, ResultLine
 
 __all__ = [
@@ -106,7 +107,7 @@ class WorkerSettings:
 
     Attributes:
         resources: default resource requirements of the worker container.
-        allowed_networks: CIDR blocks of private addresses that workers may reach.
+        network: what may be reached, and through which proxy.
     """
 
     image: str
@@ -115,8 +116,7 @@ class WorkerSettings:
     run_as_user: int = 65532
     run_as_group: int = 65532
     resources: dict[str, dict[str, str]] = field(default_factory=dict)
-    allowed_networks: tuple[str, ...] = ()
-    allow_plain_http: bool = True
+    network: NetworkPolicy = field(default_factory=NetworkPolicy)
 
 
 @dataclass(frozen=True, slots=True)

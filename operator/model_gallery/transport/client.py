@@ -132,7 +132,9 @@ class HttpClient:
                 raise StalledError(
                     Reason.CERTIFICATE_INVALID, "the CA bundle holds no PEM certificates"
                 ) from error
-        self._pools = _pool_manager(self._targets, context, policy.stall_seconds)
+        self._policy = policy
+        self._direct = _pool_manager(self._targets, context, policy.stall_seconds)
+        self._proxied = _proxy_manager(policy, context) if policy.proxy else None
 
     @contextmanager
     def open(
@@ -218,6 +220,14 @@ class HttpClient:
             Reason.TOO_MANY_REDIRECTS, f"{answers.shown(url)}: more than {_MAX_REDIRECTS} redirects"
         )
 
+    def _pools(self, url: str) -> urllib3.PoolManager:
+        host = (urlsplit(url).hostname or "").lower()
+        if self._proxied is None or _is_direct(host, self._policy.no_proxy):
+            return self._direct
+        # The proxy resolves names; what is written as an address is still judged here.
+        self._targets.check_literal(host)
+        return self._proxied
+
     def _request(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
         own = {
             "User-Agent": f"model-gallery-operator/{__version__}",
@@ -225,7 +235,7 @@ class HttpClient:
             "Accept-Encoding": "identity",
         }
         try:
-            return self._pools.request(
+            return self._pools(url).request(
                 "GET", url, headers={**own, **headers}, redirect=False, preload_content=False
             )
         except (HTTPError, OSError) as error:
@@ -278,6 +288,24 @@ def _pool_manager(
     )
     manager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
     return manager
+
+
+def _proxy_manager(policy: NetworkPolicy, context: ssl.SSLContext) -> urllib3.PoolManager:
+    return urllib3.ProxyManager(
+        policy.proxy,
+        ssl_context=context,
+        proxy_ssl_context=context,
+        timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=policy.stall_seconds),
+        retries=False,
+        maxsize=_CONNECTIONS_PER_HOST,
+    )
+
+
+def _is_direct(host: str, no_proxy: Collection[str]) -> bool:
+    return any(
+        host.endswith(rule) if rule.startswith(".") else host == rule
+        for rule in (text.lower() for text in no_proxy)
+    )
 
 
 def _connected(targets: Targets, connection: Any) -> socket.socket:

@@ -49,6 +49,19 @@ class Targets:
                 Reason.TARGET_NOT_ALLOWED, "a redirect from https:// to http:// is not followed"
             )
 
+    def check_literal(self, host: str) -> None:
+        """Refuses a host that is written as an address which is not allowed.
+
+        Raises:
+            StalledError: TargetNotAllowed, naming the address.
+        """
+        try:
+            answers = socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+        except (OSError, UnicodeError):
+            return
+        for *_, place in answers:
+            self._check(host, ipaddress.ip_address(str(place[0]).partition("%")[0]))
+
     def resolve(self, host: str, port: int) -> list[tuple[int, Address]]:
         """Returns the address families and addresses of a host, all of them allowed.
 
@@ -66,13 +79,16 @@ class Targets:
             for family, _, _, _, place in answers
         ]
         for _, address in found:
-            if not self._is_allowed(address):
-                raise StalledError(
-                    Reason.TARGET_NOT_ALLOWED,
-                    f"host {host[:100]} is at {address}, which is not a public address;"
-                    " the administrator can list its network in network.allowedNetworks",
-                )
+            self._check(host, address)
         return found
+
+    def _check(self, host: str, address: Address) -> None:
+        if not self._is_allowed(address):
+            raise StalledError(
+                Reason.TARGET_NOT_ALLOWED,
+                f"host {host[:100]} is at {address}, which is not a public address;"
+                " the administrator can list its network in network.allowedNetworks",
+            )
 
     def _is_allowed(self, address: Address) -> bool:
         address = _unwrapped(address)

@@ -78,7 +78,9 @@ def _install(
     environment: Mapping[str, str],
     reporter: Reporter,
 ) -> Install:
-    client, credentials = HttpClient(wish.network), _credentials(environment)
+    authorities = environment.get(operation.ENV_CA, "")
+    pem = Path(authorities).read_bytes() if authorities else None
+    client, credentials = HttpClient(wish.network, ca_pem=pem), _credentials(environment)
     folder = environment.get(operation.ENV_SOURCE, "")
     mounted = Volume(Path(folder)) if folder else volume
     source = HttpSource(client, credentials)

@@ -15,8 +15,8 @@ def test_defaults() -> None:
 
     assert found.namespaces == ()
     assert found.worker.image == "image:1"
-    assert found.worker.allowed_networks == ()
-    assert found.worker.allow_plain_http is True
+    assert found.worker.network.allowed_networks == ()
+    assert found.worker.network.allow_plain_http is True
     assert found.worker.resources["limits"] == {"memory": "256Mi"}
     assert found.port == 8080
 
@@ -31,14 +31,18 @@ def test_everything_set() -> None:
             "MODEL_GALLERY_WORKER_UID": "1000",
             "MODEL_GALLERY_WORKER_RESOURCES": '{"limits": {"memory": "1Gi"}}',
             "MODEL_GALLERY_WORKER_IMAGE_PULL_SECRETS": "one,two",
+            "MODEL_GALLERY_PROXY": "http://proxy.corp:3128",
+            "MODEL_GALLERY_NO_PROXY": "a.corp, .svc",
             "MODEL_GALLERY_LOG_LEVEL": "debug",
             "MODEL_GALLERY_LOG_FORMAT": "text",
         }
     )
 
     assert found.namespaces == ("a", "b")
-    assert found.worker.allowed_networks == ("10.0.0.0/8", "fd00::/8")
-    assert found.worker.allow_plain_http is False
+    assert found.worker.network.allowed_networks == ("10.0.0.0/8", "fd00::/8")
+    assert found.worker.network.proxy == "http://proxy.corp:3128"
+    assert found.worker.network.no_proxy == ("a.corp", ".svc")
+    assert found.worker.network.allow_plain_http is False
     assert found.worker.run_as_user == 1000
     assert found.worker.resources == {"limits": {"memory": "1Gi"}}
     assert found.worker.pull_secrets == ("one", "two")
@@ -54,6 +58,8 @@ def test_everything_set() -> None:
         ("WORKER_RESOURCES", "{"),
         ("WORKER_RESOURCES", '{"limits": 1}'),
         ("PORT", "http"),
+        ("PROXY", "socks5://proxy.corp"),
+        ("PROXY", "http://user:password@proxy.corp"),
     ],
 )
 def test_a_mistake_names_its_variable(name: str, value: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from model_gallery.api import labels
 from model_gallery.protocol import exitcodes, operation
 from model_gallery.reconcile import model, names
 from model_gallery.reconcile.manifests import configmap
@@ -95,3 +97,75 @@ def test_job_names_are_legal_and_distinct(name: str) -> None:
 
 def test_names_that_look_alike_get_different_workers() -> None:
     assert names.worker_name("a.b", "install", "u1") != names.worker_name("a-b", "install", "u2")
+
+
+def pod_of(**changes: Any) -> dict[str, Any]:
+    outcome = model.decide(b.observed(**changes), b.NOW, 0.0).outcome
+    return outcome.actions[0].job["spec"]["template"]["spec"]
+
+
+def environment(pod: dict[str, Any]) -> dict[str, str]:
+    return {item["name"]: item["value"] for item in pod["containers"][0]["env"]}
+
+
+def mount(pod: dict[str, Any], name: str) -> dict[str, Any]:
+    return next(item for item in pod["containers"][0]["volumeMounts"] if item["name"] == name)
+
+
+def test_a_secret_is_files_and_nothing_else() -> None:
+    """Optional: the worker says what is missing, where a pod would just never start."""
+    pod = pod_of(spec=b.spec(credentials={"secretName": "hub"}))
+
+    volume = next(item for item in pod["volumes"] if item["name"] == "credentials")
+    assert volume["secret"] == {"secretName": "hub", "defaultMode": 0o440, "optional": True}
+    assert mount(pod, "credentials")["readOnly"] is True
+    assert environment(pod)[operation.ENV_CREDENTIALS] == mount(pod, "credentials")["mountPath"]
+    assert "envFrom" not in pod["containers"][0]
+
+
+def test_authorities_come_from_a_config_map() -> None:
+    pod = pod_of(gallery=b.gallery(caBundle={"configMapName": "ca"}))
+
+    volume = next(item for item in pod["volumes"] if item["name"] == "ca")
+    assert volume["configMap"]["name"] == "ca"
+    assert environment(pod)[operation.ENV_CA].startswith(mount(pod, "ca")["mountPath"])
+
+
+@pytest.mark.parametrize(("claim", "volumes"), [("other", 1), ("models", 0)])
+def test_another_claim_is_mounted_to_be_read_only(claim: str, volumes: int) -> None:
+    """The Gallery's own claim is mounted once, twice used."""
+    repository = operation.Repository(kind="Claim", url=f"pvc://{claim}/a/b")
+    pod = pod_of(request=replace(b.REQUEST, repository=repository))
+
+    named = [item for item in pod["volumes"] if item["name"] == "source"]
+    assert len(named) == volumes
+    place = mount(pod, "source") if volumes else pod["containers"][0]["volumeMounts"][-1]
+    assert place["readOnly"] is True
+    assert environment(pod)[operation.ENV_SOURCE] == place["mountPath"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"gallery": b.gallery(policy={"formats": "Any"})}, False),
+        ({"spec": b.spec(credentials={"secretName": "hub"})}, False),
+        ({"gallery": b.gallery(worker={"bandwidthLimit": "5Mi"})}, True),
+    ],
+    ids=["policy", "secret", "bandwidth"],
+)
+def test_what_makes_another_plan(changes: dict[str, Any], same: bool) -> None:
+    """A policy is applied to what is installed; how fast it came is no reason to do it again."""
+
+    def digest(**more: Any) -> str:
+        job = model.decide(b.observed(**more), b.NOW, 0.0).outcome.actions[0].job
+        return job["metadata"]["annotations"][labels.ANNOTATION_PLAN_DIGEST]
+
+    assert (digest() == digest(**changes)) == same
+
+
+def test_the_operation_carries_policy_and_limits() -> None:
+    gallery = b.gallery(worker={"bandwidthLimit": "5Mi"})
+    told = operation.parse(environment(pod_of(gallery=gallery))[operation.ENV_OPERATION])
+
+    assert told.safe_formats is True
+    assert told.bandwidth_bytes == 5 << 20

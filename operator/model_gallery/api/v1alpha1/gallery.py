@@ -195,6 +195,9 @@ class GallerySpec(ApiType):
         description="Mirrors for base configurations and model files; the first match counts.",
         json_schema_extra={"x-kubernetes-list-type": "atomic"},
     )
+    ca_bundle: CaBundle | None = Field(
+        default=None, description="Extra certificate authorities for the hosts of model files."
+    )
     policy: Policy = Field(default_factory=Policy, description="What the Gallery takes.")
     worker: Worker = Field(default_factory=Worker, description="How workers run.")
     suspend: bool = Field(

@@ -19,6 +19,7 @@ CONTAINER = "worker"
 _ROOT = "/models"
 _OPERATION_FOLDER = "/etc/model-gallery"
 _CREDENTIALS = "/var/run/model-gallery/credentials"
+_CA = "/etc/model-gallery-ca"
 _SOURCE = "/source"
 _POD_RETRIES = 4
 _INSTALL_TTL_SECONDS = 600
@@ -38,6 +39,7 @@ class WorkerJob:
         payload: JSON text of the operation.
         owned: whether the Job goes with its Model; a removal outlives it.
         secret_name: Secret with credentials for the source; empty without one.
+        ca_config_map: ConfigMap with extra certificate authorities in ca.crt; empty without.
         source_claim: claim that the files are copied from, mounted read-only; empty without one.
     """
 
@@ -52,6 +54,7 @@ class WorkerJob:
     resources: dict[str, Any]
     node_selector: dict[str, str]
     secret_name: str = ""
+    ca_config_map: str = ""
     source_claim: str = ""
 
     @property
@@ -143,6 +146,9 @@ def _pod(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
         # Optional, so that the worker can say what is missing instead of a pod that never starts.
         secret = {"secretName": job.secret_name, "defaultMode": 0o440, "optional": True}
         volumes.append({"name": "credentials", "secret": secret})
+    if job.ca_config_map:
+        items = [{"key": "ca.crt", "path": "ca.crt"}]
+        volumes.append({"name": "ca", "configMap": {"name": job.ca_config_map, "items": items}})
     if job.source_claim and job.source_claim != job.claim_name:
         source = {"claimName": job.source_claim, "readOnly": True}
         volumes.append({"name": "source", "persistentVolumeClaim": source})
@@ -179,6 +185,9 @@ def _container(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
     if job.secret_name:
         mounts.append({"name": "credentials", "mountPath": _CREDENTIALS, "readOnly": True})
         env.append({"name": operation.ENV_CREDENTIALS, "value": _CREDENTIALS})
+    if job.ca_config_map:
+        mounts.append({"name": "ca", "mountPath": _CA, "readOnly": True})
+        env.append({"name": operation.ENV_CA, "value": f"{_CA}/ca.crt"})
     if job.source_claim:
         name = "source" if job.source_claim != job.claim_name else "models"
         mounts.append({"name": name, "mountPath": _SOURCE, "readOnly": True})
