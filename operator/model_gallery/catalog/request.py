@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from model_gallery.protocol.operation import Document, Repository, WantedFile
 
@@ -25,3 +26,11 @@ class InstallRequest:
     served_name: str
     backend: str
     repository: Repository | None = None
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The hosts that are asked for the files."""
+        urls = [file.url for file in self.files]
+        if self.repository is not None:
+            urls.append(self.repository.url)
+        return frozenset(host for url in urls if (host := urlsplit(url).hostname))

@@ -11,6 +11,7 @@ from model_gallery.api import labels
 from model_gallery.api.conditions import ConditionType
 from model_gallery.api.v1alpha1.common import Condition
 from model_gallery.api.v1alpha1.model import ModelStatus
+from model_gallery.catalog.request import InstallRequest
 from model_gallery.controller import clock, kinds, transitions
 from model_gallery.controller.apply import Applier
 from model_gallery.controller.observe import Observer
@@ -112,6 +113,8 @@ class ModelReconciler:
         if body is None:
             return
         status = decisions.status_after(observed, decision, clock.now())
+        if isinstance(observed.request, InstallRequest):
+            self.observer.pauses.learn(key.namespace, observed.request.hosts, status)
         if await self.applier.write_status(kinds.MODELS, body, status):
             self._announce(body, observed.status, status)
 

@@ -12,9 +12,10 @@ from model_gallery.api import labels
 from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus
 from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
 from model_gallery.catalog.entry import InstallRequest
-from model_gallery.controller import kinds
+from model_gallery.controller import clock, kinds
 from model_gallery.controller.follow import Follower
 from model_gallery.controller.index import IndexStore
+from model_gallery.controller.pauses import Pauses
 from model_gallery.errors import GalleryError
 from model_gallery.protocol import report
 from model_gallery.reconcile import resolution, sizes, times
@@ -52,6 +53,7 @@ class Observer:
     indexes: IndexStore
     follower: Follower
     settings: WorkerSettings
+    pauses: Pauses = field(default_factory=Pauses)
     reserved: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     ending: set[str] = field(default_factory=set)
     _requests: dict[str, tuple[object, InstallRequest | GalleryError]] = field(default_factory=dict)
@@ -70,6 +72,8 @@ class Observer:
         if status.storage is not None and (gallery is None or meta.deleting is not None):
             claim_name = status.storage.claim_name
         progress = self.follower.progress(meta.uid)
+        request = self._request(meta, spec, gallery)
+        hosts = request.hosts if isinstance(request, InstallRequest) else ()
         return ObservedModel(
             meta=meta,
             spec=spec,
@@ -77,12 +81,13 @@ class Observer:
             settings=self.settings,
             spec_error=spec_error,
             gallery=gallery,
-            request=self._request(meta, spec, gallery),
+            request=request,
             claim=self._claim(key.namespace, claim_name),
             workers=self._workers(meta.uid),
             rival=self._rival(body, spec),
             busy_workers=self._busy(key.namespace, gallery, meta.uid),
             progress=progress,
+            host_paused_until=self.pauses.until(key.namespace, hosts, clock.now()),
             namespace_ending=key.namespace in self.ending,
         )
 

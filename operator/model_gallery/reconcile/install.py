@@ -186,6 +186,10 @@ def _start_or_wait(
         held = _held_back(failure, status, now)
         if held is not None:
             return held, status
+    paused = observed.host_paused_until
+    if paused is not None and paused > now:
+        message = "A host of the source asked another Model's worker to wait"
+        return Wait(Reason.RATE_LIMITED, message, (paused - now).total_seconds()), status
     status = status.model_copy(update={"next_retry_time": None})
     limit = gallery.spec.worker.max_concurrent
     if observed.busy_workers >= limit:

@@ -11,7 +11,7 @@ from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.errors import GalleryError
 from model_gallery.protocol.operation import NetworkPolicy
-from model_gallery.protocol.report import PlanLine, ProgressLine, ResultLine
+from model_gallery.protocol.report import ProgressLine, ResultLine
 
 __all__ = [
     "ClaimView",
@@ -132,7 +132,8 @@ class ObservedModel:
         workers: our Jobs for this Model's uid.
         rival: name of an older Model of the Gallery with the same name; empty without.
         busy_workers: workers of the Gallery that run for other Models.
-        plan: what the running worker told of its plan.
+        host_paused_until: when a host of the source may be asked again, which told another Model of the
+            namespace to wait; None: now.
         progress: the newest progress line of the running worker, and when it came.
         namespace_ending: the API server refused a child because the namespace is being deleted.
     """
@@ -148,7 +149,7 @@ class ObservedModel:
     workers: tuple[WorkerView, ...] = ()
     rival: str = ""
     busy_workers: int = 0
-    plan: PlanLine | None = None
+    host_paused_until: datetime | None = None
     progress: tuple[ProgressLine, datetime] | None = None
     namespace_ending: bool = False
 

@@ -320,3 +320,15 @@ def _start(observed: ObservedModel, now: Any = b.NOW) -> StartWorker:
     (action,) = outcome.actions
     assert isinstance(action, StartWorker)
     return action
+
+
+def test_a_host_that_asked_to_wait_is_left_alone_by_all_models() -> None:
+    until = b.NOW + timedelta(seconds=90)
+
+    outcome = model.decide(b.observed(host_paused_until=until), b.NOW, 0.5).outcome
+
+    assert isinstance(outcome, Wait)
+    assert outcome.reason is Reason.RATE_LIMITED
+    assert outcome.retry_seconds == 90.0
+    past = b.observed(host_paused_until=b.NOW)
+    assert isinstance(model.decide(past, b.NOW, 0.5).outcome, Act)
