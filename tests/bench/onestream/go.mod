@@ -1,0 +1,3 @@
+module onestream
+
+go 1.23
