@@ -10,20 +10,17 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import NoReturn, assert_never
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.protocol import exitcodes, operation
+from model_gallery.protocol.operation import RepositoryKind
 from model_gallery.protocol.report import ResultLine
 from model_gallery.sources.base import RepositorySource
 from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.sources.http import HttpSource
-from model_gallery.sources.huggingface import HuggingFaceSource
 from model_gallery.sources.mounted import MountedSource
-from model_gallery.sources.oci import OciSource
-from model_gallery.sources.ollama import OllamaSource
-from model_gallery.sources.s3 import S3Source
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.client import HttpClient
 from model_gallery.worker.contents import Contents
@@ -84,17 +81,45 @@ def _install(
     folder = environment.get(operation.ENV_SOURCE, "")
     mounted = Volume(Path(folder)) if folder else volume
     source = HttpSource(client, credentials)
-    repositories: Mapping[operation.RepositoryKind, RepositorySource] = {
-        operation.RepositoryKind.HUGGING_FACE: HuggingFaceSource(client, credentials),
-        operation.RepositoryKind.OCI: OciSource(client, credentials),
-        operation.RepositoryKind.OLLAMA: OllamaSource(client, credentials),
-        operation.RepositoryKind.S3: S3Source(client, credentials),
-        operation.RepositoryKind.CLAIM: MountedSource(mounted),
-        operation.RepositoryKind.VOLUME: MountedSource(volume),
-    }
+    repository = None
+    if wish.repository is not None:
+        repository = _repository(wish.repository.kind, client, credentials, volume, mounted)
     contents = Contents(wish.safe_formats)
     fetch = Fetch(wish, volume, source, reporter, contents, mounted)
-    return Install(wish, volume, Resolver(source, repositories), fetch, contents, reporter)
+    return Install(wish, volume, Resolver(source, repository), fetch, contents, reporter)
+
+
+def _repository(
+    kind: RepositoryKind,
+    client: HttpClient,
+    credentials: Credentials,
+    volume: Volume,
+    mounted: Volume,
+) -> RepositorySource:
+    """Returns the source of a kind; a Job imports the one that it needs, and starts sooner for that."""
+    match kind:
+        case RepositoryKind.HUGGING_FACE:
+            from model_gallery.sources.huggingface import HuggingFaceSource  # noqa: PLC0415
+
+            return HuggingFaceSource(client, credentials)
+        case RepositoryKind.OCI:
+            from model_gallery.sources.oci import OciSource  # noqa: PLC0415
+
+            return OciSource(client, credentials)
+        case RepositoryKind.OLLAMA:
+            from model_gallery.sources.ollama import OllamaSource  # noqa: PLC0415
+
+            return OllamaSource(client, credentials)
+        case RepositoryKind.S3:
+            from model_gallery.sources.s3 import S3Source  # noqa: PLC0415
+
+            return S3Source(client, credentials)
+        case RepositoryKind.CLAIM:
+            return MountedSource(mounted)
+        case RepositoryKind.VOLUME:
+            return MountedSource(volume)
+        case _:
+            assert_never(kind)
 
 
 def _credentials(environment: Mapping[str, str]) -> Credentials:

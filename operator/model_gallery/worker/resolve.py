@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from model_gallery.protocol.operation import InstallOperation, RepositoryKind, WantedFile
+from model_gallery.protocol.operation import InstallOperation, WantedFile
 from model_gallery.sources.base import RemoteFile, RepositorySource
 from model_gallery.sources.http import HttpSource
 from model_gallery.storage import layout
@@ -35,10 +35,14 @@ class Wish:
 
 @dataclass(frozen=True, slots=True)
 class Resolver:
-    """Asks the sources."""
+    """Asks the sources.
+
+    Attributes:
+        repository: source of the operation's repository; None where it names none.
+    """
 
     http: HttpSource
-    repositories: Mapping[RepositoryKind, RepositorySource]
+    repository: RepositorySource | None
 
     def resolve(self, operation: InstallOperation, volume: Volume) -> Wish:
         """Returns the wish; what lies on the volume already is not asked for.
@@ -49,9 +53,9 @@ class Resolver:
         files = self._single_files(operation.files, volume)
         documents = {document.path: document.content for document in operation.documents}
         wanted = operation.repository
-        if wanted is None:
+        if wanted is None or self.repository is None:
             return Wish(files, documents)
-        found = self.repositories[wanted.kind].resolve(wanted)
+        found = self.repository.resolve(wanted)
         folder = f"{wanted.folder}/" if wanted.folder else ""
         files |= {folder + file.name: file for file in found.files}
         beside = {folder + name: text for name, text in found.documents.items()}
