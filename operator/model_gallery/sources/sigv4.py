@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from urllib.parse import parse_qsl, quote, unquote_to_bytes, urlsplit
+from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from model_gallery.artifact.digest import hmac_sha256, sha256_of_bytes
 from model_gallery.sources.base import Authorize
@@ -33,6 +33,34 @@ class Keys:
     token: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Request:
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    payload_hash: str = UNSIGNED_PAYLOAD
+
+    def canonical(self) -> str:
+        parts = urlsplit(self.url)
+        lines = [f"{name}:{self.headers[name]}" for name in self.names]
+        return "\n".join(
+            [
+                self.method,
+                # S3, unlike the other services, encodes a path once and leaves its dots alone.
+                quote(unquote(parts.path) or "/", safe="/-_.~"),
+                _canonical_query(parts.query),
+                *lines,
+                "",
+                ";".join(self.names),
+                self.payload_hash,
+            ]
+        )
+
+    @property
+    def names(self) -> list[str]:
+        return sorted(self.headers)
+
+
 def sign(
     method: str,
     url: str,
@@ -56,15 +84,15 @@ def sign(
         own["x-amz-security-token"] = keys.token
     carried = {**(headers or {}), **own, "host": _host(url)}
     covered = {name.lower(): " ".join(value.split()) for name, value in carried.items()}
-    names = ";".join(sorted(covered))
+    request = _Request(method, url, covered, payload_hash)
     scope = f"{stamp[:8]}/{region}/{_SERVICE}/aws4_request"
-    request = _canonical(method, url, covered, names, payload_hash)
-    digest = sha256_of_bytes(request.encode())
+    digest = sha256_of_bytes(request.canonical().encode())
     signature = hmac_sha256(
         _signing_key(keys.secret, scope), f"{_ALGORITHM}\n{stamp}\n{scope}\n{digest}".encode()
     ).hex()
     own["Authorization"] = (
-        f"{_ALGORITHM} Credential={keys.key_id}/{scope},SignedHeaders={names},Signature={signature}"
+        f"{_ALGORITHM} Credential={keys.key_id}/{scope},"
+        f"SignedHeaders={';'.join(request.names)},Signature={signature}"
     )
     return own
 
@@ -86,16 +114,6 @@ def signed(
         return sign("GET", asked, keys, region, now, headers=headers)
 
     return authorize
-
-
-def _canonical(
-    method: str, url: str, headers: Mapping[str, str], names: str, payload_hash: str
-) -> str:
-    parts = urlsplit(url)
-    # S3, unlike the other services, encodes a path once and leaves its dots and slashes alone.
-    path = quote(unquote_to_bytes(parts.path or "/"), safe="/-_.~")
-    lines = [f"{name}:{headers[name]}" for name in names.split(";")]
-    return "\n".join([method, path, _canonical_query(parts.query), *lines, "", names, payload_hash])
 
 
 def _host(url: str) -> str:

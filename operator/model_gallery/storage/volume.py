@@ -10,12 +10,10 @@ import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Literal
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError, TransientError
@@ -237,22 +235,6 @@ class Volume:
         except FileNotFoundError:
             return []
 
-    def kinds(self, parts: Parts, most: int) -> Mapping[str, Literal["file", "folder", "other"]]:
-        """Returns what the names in a folder are, at most `most` of them; a link is `other`.
-
-        Raises:
-            StalledError: UnsafePath where a component is no folder.
-        """
-        try:
-            with (
-                self.folder(parts) as opened,
-                translated(parts, "list"),
-                os.scandir(opened) as entries,
-            ):
-                return {entry.name: _kind(entry) for entry in islice(entries, most)}
-        except FileNotFoundError:
-            return {}
-
     def remove_tree(self, parts: Parts) -> None:
         """Removes a folder of ours with all that is in it; links are removed, not followed."""
         for name in self.names(parts):
@@ -313,12 +295,6 @@ def _copy_bytes(reading: int, writing: int) -> None:
         if count == 0:
             return
         offset += count
-
-
-def _kind(entry: os.DirEntry[str]) -> Literal["file", "folder", "other"]:
-    if entry.is_dir(follow_symlinks=False):
-        return "folder"
-    return "file" if entry.is_file(follow_symlinks=False) else "other"
 
 
 def _enter(parent: int, part: str, path: Parts, *, create: bool) -> int:
