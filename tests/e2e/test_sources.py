@@ -97,7 +97,7 @@ def test_a_secret_opens_the_source_where_it_opts_in_and_nowhere_else(stage):
 def test_files_of_volumes_are_taken_without_a_download(stage):
     """A loose file of the Gallery's own volume, and a folder of another claim."""
     stage.set_up()
-    files = [{"path": "loose/copy.gguf", "uri": f"{URL}/small/first.gguf"}]
+    files = [{"path": "loose/copy.gguf", "uri": f"{URL}/small/volumes.gguf"}]
     stage.create("first", source={"files": files}, deletionPolicy="Retain")
     stage.ready("first")
     stage.kube.run("delete", "model", "first", "-n", stage.namespace, "--wait")
@@ -106,10 +106,12 @@ def test_files_of_volumes_are_taken_without_a_download(stage):
     stage.ready("own")
     stage.ready("folder")
 
-    digest = body("/small/first.gguf").sha256()
+    digest = body("/small/volumes.gguf").sha256()
     assert stage.sha256("copy.gguf") == digest
     assert stage.sha256("folder/copy.gguf") == digest
-    assert stage.origin.stats("/small/first.gguf")["bytes"] <= 1 + body("/small/first.gguf").size
+    assert (
+        stage.origin.stats("/small/volumes.gguf")["bytes"] <= 1 + body("/small/volumes.gguf").size
+    )
 
 
 @pytest.mark.parametrize(

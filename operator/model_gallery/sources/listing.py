@@ -11,7 +11,7 @@ from model_gallery.artifact.path import ArtifactPath
 from model_gallery.errors import StalledError
 from model_gallery.sources.base import RemoteFile
 
-__all__ = ["MAX_FILES", "chosen", "invalid"]
+__all__ = ["MAX_FILES", "chosen", "invalid", "is_chosen"]
 
 MAX_FILES = 20_000
 _SHOWN = 5
@@ -35,12 +35,7 @@ def chosen(
         StalledError: NotFound where nothing is left; UnsafePath where a name leaves its folder, or two
             names would be one file on some volume; SourceInvalid where there are too many.
     """
-    wanted = [
-        file
-        for file in files
-        if not _matches(file.name, exclude)
-        and (_matches(file.name, include) if include else not _matches(file.name, hidden))
-    ]
+    wanted = [file for file in files if is_chosen(file.name, include, exclude, hidden)]
     if not wanted:
         patterns = ", ".join([*include, *(f"not {pattern}" for pattern in exclude)]) or "all files"
         raise StalledError(
@@ -52,6 +47,15 @@ def chosen(
         ArtifactPath.parse(file.name)
     _check_clashes([file.name for file in wanted])
     return tuple(sorted(wanted, key=lambda file: file.name))
+
+
+def is_chosen(
+    name: str, include: Sequence[str], exclude: Sequence[str], hidden: Sequence[str] = ()
+) -> bool:
+    """Whether the patterns choose a name; as of `chosen`."""
+    if _matches(name, exclude):
+        return False
+    return _matches(name, include) if include else not _matches(name, hidden)
 
 
 def invalid(problem: str) -> StalledError:

@@ -21,6 +21,8 @@ from model_gallery.sources.base import RemoteFile, Resolution
 __all__ = ["Mount", "MountedSource"]
 
 _MAX_DEPTH = 16
+_LOST = ("lost+found",)
+"""Every ext4 volume has this folder, and only root may look into it."""
 
 Parts = tuple[str, ...]
 
@@ -61,36 +63,49 @@ class MountedSource:
         path = unquote(urlsplit(wanted.url).path).strip("/")
         parts: Parts = ArtifactPath.parse(path).parts if path else ()
         try:
-            found = list(self._files(parts, wanted.url))
+            found = list(self._files(parts, wanted))
         except (StalledError, FileNotFoundError) as error:
-            if isinstance(error, StalledError) and error.reason is Reason.SOURCE_INVALID:
+            if isinstance(error, _UnusableError):
                 raise
             raise _absent(wanted.url) from error
         if not found:
             raise _absent(wanted.url)
         return Resolution("", listing.chosen(found, wanted.include, wanted.exclude))
 
-    def _files(self, parts: Parts, url: str) -> Iterator[RemoteFile]:
+    def _files(self, parts: Parts, wanted: Repository) -> Iterator[RemoteFile]:
         if not parts or self.mount.is_folder(parts):
-            yield from self._below(parts, (), url)
+            yield from self._below(parts, (), wanted)
             return
         facts = self.mount.facts(parts)
         if facts is not None:
-            yield RemoteFile(parts[-1], url, facts.size_bytes, local=parts)
+            yield RemoteFile(parts[-1], wanted.url, facts.size_bytes, local=parts)
 
-    def _below(self, root: Parts, inner: Parts, url: str) -> Iterator[RemoteFile]:
+    def _below(self, root: Parts, inner: Parts, wanted: Repository) -> Iterator[RemoteFile]:
         if len(inner) > _MAX_DEPTH:
-            raise listing.invalid(f"folders are nested deeper than {_MAX_DEPTH}")
+            message = f"folders are nested deeper than {_MAX_DEPTH}"
+            raise _UnusableError(Reason.SOURCE_INVALID, message)
         for name in self.mount.names((*root, *inner)):
             place = (*inner, name)
-            if (*root, *place)[0] == RESERVED_ROOT:
+            if (*root, *place)[0] == RESERVED_ROOT or (*root, *place) == _LOST:
                 continue
             if self.mount.is_folder((*root, *place)):
-                yield from self._below(root, place, url)
-                continue
-            facts = self.mount.facts((*root, *place))
-            if facts is not None:
-                yield RemoteFile("/".join(place), url, facts.size_bytes, local=(*root, *place))
+                yield from self._below(root, place, wanted)
+            elif listing.is_chosen("/".join(place), wanted.include, wanted.exclude):
+                yield self._file((*root, *place), "/".join(place), wanted.url)
+
+    def _file(self, parts: Parts, name: str, url: str) -> RemoteFile:
+        try:
+            facts = self.mount.facts(parts)
+        except StalledError as error:
+            message = f"{name[:200]!r} is no regular file; leave it out by a pattern"
+            raise _UnusableError(Reason.UNSAFE_PATH, message) from error
+        if facts is None:
+            raise _absent(url)
+        return RemoteFile(name, url, facts.size_bytes, local=parts)
+
+
+class _UnusableError(StalledError):
+    """Something below the named folder cannot be taken; the folder itself is there."""
 
 
 def _absent(url: str) -> StalledError:

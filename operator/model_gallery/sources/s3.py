@@ -28,12 +28,16 @@ __all__ = ["Listing", "S3Source", "parse_listing"]
 _MAX_PAGES = 100
 _MAX_PAGE_BYTES = 8 * 1024 * 1024
 _MAX_SIZE = 2**53
+_SIZE_DIGITS = 16
 _DEFAULT_REGION = "us-east-1"
 _SHA256_BYTES = 32
 _FINE = frozenset({200, 206, 416})
 """416 is what a range of an empty object gets."""
 _ERRORS = frozenset({400, 401, 403, 404, 503})
-_DECLARATIONS = re.compile(rb"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+_DECLARATIONS = re.compile(r"<!(?:DOCTYPE|ENTITY)", re.IGNORECASE)
+_STRONG = re.compile(r"\"[!-~]{1,128}\"")
+_CHECKSUMS = {"x-amz-checksum-mode": "ENABLED"}
+"""Asked for with the whole object: a store computes none for a range."""
 _ABSENT = frozenset({"NoSuchKey", "NoSuchBucket", "NoSuchVersion"})
 _ELSEWHERE = frozenset({"PermanentRedirect", "AuthorizationHeaderMalformed", "TemporaryRedirect"})
 
@@ -68,13 +72,16 @@ class S3Source:
         bucket, key = _place(wanted)
         authorize = self._authorize(bucket, wanted)
         if key and not key.endswith("/"):
-            return self._object(f"{bucket}/{quote(key)}", key, wanted.revision, authorize)
+            asking = self._authorize(bucket, wanted, _CHECKSUMS)
+            return self._object(f"{bucket}/{quote(key)}", key, wanted.revision, authorize, asking)
         found = list(self._below(bucket, key, authorize))
         files = listing.chosen(found, wanted.include, wanted.exclude)
         revision = sha256_of_value([[file.name, file.validator, file.size_bytes] for file in files])
         return Resolution(revision, files)
 
-    def _authorize(self, bucket: str, wanted: Repository) -> Authorize:
+    def _authorize(
+        self, bucket: str, wanted: Repository, headers: Mapping[str, str] | None = None
+    ) -> Authorize:
         values = self.credentials.values
         self.credentials.require(bucket)
         if not values.get("accessKeyId"):
@@ -82,12 +89,13 @@ class S3Source:
         keys = sigv4.Keys(
             values["accessKeyId"], values.get("secretAccessKey", ""), values.get("sessionToken", "")
         )
-        return sigv4.signed(bucket, keys, wanted.region or _DEFAULT_REGION)
+        return sigv4.signed(bucket, keys, wanted.region or _DEFAULT_REGION, headers=headers)
 
-    def _object(self, url: str, key: str, version: str, authorize: Authorize) -> Resolution:
+    def _object(
+        self, url: str, key: str, version: str, authorize: Authorize, asking: Authorize
+    ) -> Resolution:
         asked = f"{url}?versionId={quote(version, safe='')}" if version else url
-        with self._opened(asked, authorize, {"Range": "bytes=0-0"}) as response:
-            response.readinto(memoryview(bytearray(1)))
+        with self._opened(asked, asking, _CHECKSUMS) as response:
             found, digest = response.headers.get("x-amz-version-id", ""), _sha256(response.headers)
         version = version or (found if found != "null" else "")
         pinned = f"{url}?versionId={quote(version, safe='')}" if version else url
@@ -104,6 +112,8 @@ class S3Source:
             )
             for key, size, etag in page.objects:
                 name = key.removeprefix(prefix)
+                if not key.startswith(prefix):
+                    raise listing.invalid(f"the listing has key {key[:200]!r} of another prefix")
                 if not key.endswith("/"):
                     url = f"{bucket}/{quote(key)}"
                     yield RemoteFile(name, url, size, validator=etag or None, authorize=authorize)
@@ -149,14 +159,20 @@ def parse_listing(body: bytes) -> Listing:
         StalledError: SourceInvalid, naming what is wrong.
     """
     root = _xml(body)
+    if root.tag.rpartition("}")[2] != "ListBucketResult":
+        raise listing.invalid("the store's answer is no listing of a bucket")
     objects = []
     for item in _all(root, "Contents"):
         key, size, etag = _text(item, "Key"), _text(item, "Size"), _text(item, "ETag")
-        if not key or not size.isdecimal() or int(size[:20]) > _MAX_SIZE:
+        if not key or not size.isdecimal() or len(size) > _SIZE_DIGITS or int(size) > _MAX_SIZE:
             raise listing.invalid("the listing of the bucket has an object without key or size")
-        objects.append((key, int(size), etag))
-    truncated = _text(root, "IsTruncated") == "true"
-    return Listing(tuple(objects), _text(root, "NextContinuationToken") if truncated else "")
+        objects.append((key, int(size), etag if _STRONG.fullmatch(etag) else ""))
+    following = _text(root, "NextContinuationToken")
+    if _text(root, "IsTruncated") != "true":
+        return Listing(tuple(objects), "")
+    if not following:
+        raise listing.invalid("the listing of the bucket is cut and does not say how it goes on")
+    return Listing(tuple(objects), following)
 
 
 def _place(wanted: Repository) -> tuple[str, str]:
@@ -203,15 +219,19 @@ def _body(response: Response) -> bytes:
         body += block[:count]
         if len(body) > _MAX_PAGE_BYTES:
             raise listing.invalid(f"the store's answer is larger than {_MAX_PAGE_BYTES} bytes")
+    if response.headers.get("content-length", str(len(body))) != str(len(body)):
+        raise TransientError(Reason.INTERRUPTED, "the store's answer broke off")
     return bytes(body)
 
 
 def _xml(body: bytes) -> ET.Element:
-    if _DECLARATIONS.search(body):
-        # No entity may be declared: a few lines of them unfold to gigabytes.
-        raise listing.invalid("the store's answer declares entities")
     try:
-        return ET.fromstring(body)  # noqa: S314 - without declarations nothing unfolds
+        # Decoded here, since a parser may see another encoding and other declarations in the bytes.
+        text = body.decode()
+        if _DECLARATIONS.search(text):
+            # No entity may be declared: a few lines of them unfold to gigabytes.
+            raise listing.invalid("the store's answer declares entities")
+        return ET.fromstring(text)  # noqa: S314 - without declarations nothing unfolds
     except (ET.ParseError, ValueError) as error:
         raise listing.invalid("the store's answer is no XML") from error
 

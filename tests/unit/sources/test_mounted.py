@@ -64,6 +64,27 @@ def test_absent_and_forbidden_give_one_answer(root: Path, url: str) -> None:
     assert "can be read" in caught.value.message
 
 
+def test_lost_and_found_is_nobodys(root: Path) -> None:
+    (root / "lost+found").mkdir(mode=0)
+
+    assert names(root, "pvc://c/") == ["a.gguf", "m/deep/y.gguf", "m/x.json"]
+
+
+def test_a_link_among_files_is_named_and_may_be_left_out(root: Path) -> None:
+    (root / "m" / "link").symlink_to("../../outside/secret")
+    wanted = Repository(kind=RepositoryKind.CLAIM, url="pvc://c/m/")
+    volume = Volume(root)
+
+    with pytest.raises(StalledError) as caught:
+        MountedSource(volume).resolve(wanted)
+    without = MountedSource(volume).resolve(wanted.model_copy(update={"exclude": ("link",)}))
+    volume.close()
+
+    assert caught.value.reason is Reason.UNSAFE_PATH
+    assert "link" in caught.value.message
+    assert len(without.files) == 2
+
+
 @pytest.mark.parametrize(
     "url", ["pvc://c/../outside/secret", "pvc://c/%2e%2e/outside", "file:///.modelgallery/x"]
 )

@@ -90,6 +90,8 @@ def test_an_object_is_pinned_to_its_version(server: Scripted, client: HttpClient
         hashlib.sha256(DATA).hexdigest(),
     )
     assert file.url.endswith("/bucket/a/m.gguf?versionId=v1")
+    assert server.asked[0].headers["x-amz-checksum-mode"] == "ENABLED"
+    assert "range" not in server.asked[0].headers
     assert content(client, file) == DATA
 
 
@@ -208,13 +210,21 @@ def test_refusals_say_what_to_change(
         page("x", size="1e9").body,
         page("x", size=str(2**60)).body,
         page("").body,
+        page("x", size="0" * 5000).body,
+        page("x", size="0" * 20 + "9" * 30).body,
+        page("x", following="t").body.replace(
+            b"<NextContinuationToken>t</NextContinuationToken>", b""
+        ),
+        "<!DOCTYPE x [<!ENTITY a 'b'>]><ListBucketResult>&a;</ListBucketResult>".encode("utf-16"),
+        b"<html><body/></html>",
+        page("elsewhere/x").body,
     ],
 )
 def test_listings_that_are_none(server: Scripted, client: HttpClient, body: bytes) -> None:
     server.routes = {"/bucket/?*": Answer(body)}
 
     with pytest.raises(StalledError) as caught:
-        resolve(server, client, "")
+        resolve(server, client, "x/")
 
     assert caught.value.reason is Reason.SOURCE_INVALID
 
