@@ -53,6 +53,21 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "an entry": MODEL,
     "a uri": with_spec(MODEL, source={"uri": "hf://o/r/f.gguf"}),
     "files": with_spec(MODEL, **files(sha256="a" * 64)),
+    "a repository": with_spec(
+        MODEL,
+        source={"huggingFace": {"repo": "o/r.x", "revision": "v1", "include": ["*.gguf"]}},
+        credentials={"secretName": "hub"},
+    ),
+    "a bucket": with_spec(
+        MODEL, source={"s3": {"endpoint": "https://s3.corp", "bucket": "models", "key": "a/"}}
+    ),
+    "a registry": with_spec(MODEL, source={"uri": "oci://ghcr.io/a/b:tag"}),
+    "a policy and a limit": with_spec(
+        GALLERY,
+        policy={"formats": "Any"},
+        worker={"bandwidthLimit": "500Mi"},
+        caBundle={"configMapName": "ca"},
+    ),
     "any configuration": with_spec(MODEL, config={"a": {"b": [1, "x", None]}}),
     "a served name": with_spec(MODEL, servedName="Llama 3.2:1b_q4"),
     "a Gallery": GALLERY,
@@ -70,6 +85,33 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "two sources": (
         with_spec(MODEL, source={"uri": "https://e/x", "entry": {"name": "x"}}),
         "exactly one of entry, uri, files",
+    ),
+    "a repository and a bucket": (
+        with_spec(
+            MODEL, source={"huggingFace": {"repo": "o/r"}, "s3": {"bucket": "models", "key": "x"}}
+        ),
+        "exactly one of entry, uri, files",
+    ),
+    "a repository without an owner": (
+        with_spec(MODEL, source={"huggingFace": {"repo": "../r/x"}}),
+        "huggingFace.repo",
+    ),
+    "a bucket that is a path": (
+        with_spec(MODEL, source={"s3": {"bucket": "a/../b", "key": "x"}}),
+        "s3.bucket",
+    ),
+    "no Secret": (with_spec(MODEL, credentials={}), "secretName"),
+    "a Secret of another namespace": (
+        with_spec(MODEL, credentials={"secretName": "hub", "namespace": "other"}),
+        'unknown field "spec.credentials.namespace"',
+    ),
+    "an unknown policy of formats": (
+        with_spec(GALLERY, policy={"formats": "Some"}),
+        "Unsupported value",
+    ),
+    "a limit that is none": (
+        with_spec(GALLERY, worker={"bandwidthLimit": "fast"}),
+        "should match",
     ),
     "credentials in a URI": (
         with_spec(MODEL, source={"uri": "https://user:secret@e/x"}),

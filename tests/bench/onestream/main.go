@@ -1,47 +1,55 @@
-// One stream, hashed as it is written: what LocalAI's downloader does, without its retries.
+// One stream, hash inline: what LocalAI's downloader does (pkg/downloader), written anew for the benchmark.
+// Each file in turn: one GET, each block read, written and hashed by one goroutine, a rename at the end.
 //
-//	onestream FOLDER NAME URL SHA256 [NAME URL SHA256 ...]
+//	onestream LIST    with lines of "sha256 size name url"
 package main
 
 import (
+	"bufio"
 	"crypto/sha256"
-	"encoding/hex"
 	"fmt"
 	"io"
+	"log"
 	"net/http"
 	"os"
-	"path/filepath"
 )
 
-func fetch(path, url, promised string) error {
+func fetch(promised, name, url string) error {
 	answer, err := http.Get(url)
 	if err != nil {
 		return err
 	}
 	defer answer.Body.Close()
-	file, err := os.Create(path + ".partial")
+	if answer.StatusCode != http.StatusOK {
+		return fmt.Errorf("%s: %s", url, answer.Status)
+	}
+	file, err := os.Create(name + ".partial")
 	if err != nil {
 		return err
 	}
+	defer file.Close()
 	digest := sha256.New()
 	if _, err := io.Copy(io.MultiWriter(file, digest), answer.Body); err != nil {
 		return err
 	}
-	if err := file.Close(); err != nil {
-		return err
+	if found := fmt.Sprintf("%x", digest.Sum(nil)); found != promised {
+		return fmt.Errorf("%s: sha256 is %s", name, found)
 	}
-	if found := hex.EncodeToString(digest.Sum(nil)); found != promised {
-		return fmt.Errorf("%s: sha256 is %s", path, found)
-	}
-	return os.Rename(path+".partial", path)
+	return os.Rename(name+".partial", name)
 }
 
 func main() {
-	folder, rest := os.Args[1], os.Args[2:]
-	for ; len(rest) >= 3; rest = rest[3:] {
-		if err := fetch(filepath.Join(folder, rest[0]), rest[1], rest[2]); err != nil {
-			fmt.Fprintln(os.Stderr, err)
-			os.Exit(1)
+	list, err := os.Open(os.Args[1])
+	if err != nil {
+		log.Fatal(err)
+	}
+	for lines := bufio.NewScanner(list); lines.Scan(); {
+		var promised, size, name, url string
+		if _, err := fmt.Sscan(lines.Text(), &promised, &size, &name, &url); err != nil {
+			log.Fatal(err)
+		}
+		if err := fetch(promised, name, url); err != nil {
+			log.Fatal(err)
 		}
 	}
 }

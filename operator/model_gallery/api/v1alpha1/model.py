@@ -140,7 +140,12 @@ class S3Source(ApiType):
         pattern=r"^[a-z0-9-]+$",
         description="Region to sign for.",
     )
-    bucket: str = Field(min_length=3, max_length=63, description="Name of the bucket.")
+    bucket: str = Field(
+        min_length=3,
+        max_length=63,
+        pattern=r"^[a-z0-9][a-z0-9.-]*[a-z0-9]$",
+        description="Name of the bucket.",
+    )
     key: str = Field(
         default="",
         max_length=1024,
