@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -60,8 +61,12 @@ def _operator(_: argparse.Namespace) -> int:
 
 
 def _worker(_: argparse.Namespace) -> int:
+    # A Job waits for this: nothing that is built while modules load is worth a collection.
+    gc.disable()
     from model_gallery.worker import main as worker  # noqa: PLC0415 - the worker loads no kopf
 
+    gc.freeze()
+    gc.enable()
     return worker.main()
 
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 from urllib.parse import urljoin, urlsplit
 
@@ -124,17 +125,32 @@ class HttpClient:
 
     def __init__(self, policy: NetworkPolicy, *, ca_pem: bytes | None = None) -> None:
         self._targets = Targets(policy)
-        context = ssl.create_default_context()
+        self._policy, self._ca_pem = policy, ca_pem
         if ca_pem is not None:
+            # Now, and not with the first request: whoever gave it shall hear of it.
+            _ = self._context
+        self._plain = _pool_manager(self._targets, None, policy.stall_seconds)
+
+    @cached_property
+    def _context(self) -> ssl.SSLContext:
+        """Reads the machine's authorities: forty milliseconds that plain HTTP can do without."""
+        context = ssl.create_default_context()
+        if self._ca_pem is not None:
             try:
-                context.load_verify_locations(cadata=ca_pem.decode("ascii"))
+                context.load_verify_locations(cadata=self._ca_pem.decode("ascii"))
             except (ssl.SSLError, UnicodeError) as error:
                 raise StalledError(
                     Reason.CERTIFICATE_INVALID, "the CA bundle holds no PEM certificates"
                 ) from error
-        self._policy = policy
-        self._direct = _pool_manager(self._targets, context, policy.stall_seconds)
-        self._proxied = _proxy_manager(policy, context) if policy.proxy else None
+        return context
+
+    @cached_property
+    def _secure(self) -> urllib3.PoolManager:
+        return _pool_manager(self._targets, self._context, self._policy.stall_seconds)
+
+    @cached_property
+    def _proxied(self) -> urllib3.PoolManager:
+        return _proxy_manager(self._policy, self._context)
 
     @contextmanager
     def open(
@@ -221,9 +237,10 @@ class HttpClient:
         )
 
     def _pools(self, url: str) -> urllib3.PoolManager:
-        host = (urlsplit(url).hostname or "").lower()
-        if self._proxied is None or _is_direct(host, self._policy.no_proxy):
-            return self._direct
+        parts = urlsplit(url)
+        host = (parts.hostname or "").lower()
+        if not self._policy.proxy or _is_direct(host, self._policy.no_proxy):
+            return self._secure if parts.scheme == "https" else self._plain
         # The proxy resolves names; what is written as an address is still judged here.
         self._targets.check_literal(host)
         return self._proxied
@@ -264,7 +281,7 @@ def _whole(response: Response, max_bytes: int, end: float, too_large: Reason) ->
 
 
 def _pool_manager(
-    targets: Targets, context: ssl.SSLContext, stall_seconds: float
+    targets: Targets, context: ssl.SSLContext | None, stall_seconds: float
 ) -> urllib3.PoolManager:
     class PlainConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:

@@ -43,7 +43,7 @@ def test_hosts_without_a_proxy_are_reached_directly() -> None:
 def test_rules_for_hosts_without_a_proxy(host: str, rule: str, direct: bool) -> None:
     found = client("http://127.0.0.1:9", rule)
 
-    assert (found._pools(f"http://{host}/") is found._direct) == direct
+    assert (found._pools(f"http://{host}/") is found._plain) == direct
 
 
 @pytest.mark.parametrize("host", ["10.0.0.1", "169.254.169.254", "[::1]", "2130706434", "0x7f.2"])

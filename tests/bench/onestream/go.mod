@@ -1,3 +1,0 @@
-module onestream
-
-go 1.23
