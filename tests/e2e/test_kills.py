@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.kube import wait_until
+from support.kube import condition, wait_until
 from support.origin import URL, body
 from support.stage import kill_pod
 
@@ -73,3 +73,25 @@ def _operator(cluster):
 def _is_ready(pod):
     conditions = pod["status"].get("conditions", [])
     return any(entry["type"] == "Ready" and entry["status"] == "True" for entry in conditions)
+
+
+def test_suspending_stops_the_transfer_and_keeps_what_came(stage):
+    """P66: the worker ends, nothing new starts, and the rest is fetched when it goes on."""
+    path = "/gen/256Mi/suspend/suspend.dat"
+    stage.set_up()
+    stage.origin.set_faults(path, rate=20 << 20)
+    source = {"files": [{"path": "s.dat", "uri": URL + path}]}
+    stage.create("held", source=source)
+    wait_until("some of it came", lambda: stage.origin.stats(path)["bytes"] >= 64 << 20, 60)
+
+    stage.create("held", source=source, suspend=True)
+    wait_until("the worker is gone", lambda: not stage.worker_pods("held"), 30)
+    found = stage.kube.get("model", "held", stage.namespace)
+    assert condition(found, "Ready")["reason"] == "Suspended"
+    stage.origin.set_faults(path)
+    stage.create("held", source=source, suspend=False)
+    stage.ready("held")
+
+    stats = stage.origin.stats(path)
+    assert stage.sha256("s.dat") == body(path).sha256()
+    assert stats["bytes"] <= (256 << 20) + stats["connections"] * RANGE
