@@ -20,6 +20,7 @@ from model_gallery.api.v1alpha1.common import (
 
 __all__ = [
     "AccessMode",
+    "BackendType",
     "CaBundle",
     "ClaimTemplate",
     "ConfigMapIndex",
@@ -174,6 +175,21 @@ class Worker(ApiType):
     node_selector: dict[str, Annotated[str, Field(max_length=63)]] = Field(
         default_factory=dict, max_length=16, description="Node labels that workers need."
     )
+
+
+class BackendType(StrEnum):
+    """Kinds of serving backends that can be asked."""
+
+    AUTO = "Auto"
+    LOCALAI = "LocalAI"
+    LLAMA_CPP = "LlamaCpp"
+    OLLAMA = "Ollama"
+    VLLM = "VLLM"
+    SGLANG = "SGLang"
+    TGI = "TGI"
+    TEI = "TEI"
+    KSERVE_V2 = "KServeV2"
+    OPENAI = "OpenAI"
 
 
 class GallerySpec(ApiType):

@@ -1,0 +1,1 @@
+"""Edge: asks serving backends how they are, and processes what they use."""
