@@ -75,7 +75,7 @@ class Worker:
             **more,
         }
 
-    def start(self, wish: dict[str, Any]) -> subprocess.Popen[bytes]:
+    def start(self, wish: dict[str, Any], *, keep_output: bool = False) -> subprocess.Popen[bytes]:
         environment = {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(REPOSITORY / "operator"),
@@ -85,9 +85,8 @@ class Worker:
             **self.environment,
         }
         command = [sys.executable, "-m", "model_gallery", "worker"]
-        return subprocess.Popen(
-            command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-        )
+        stdout = subprocess.PIPE if keep_output else subprocess.DEVNULL
+        return subprocess.Popen(command, env=environment, stdout=stdout, stderr=subprocess.PIPE)
 
     def run(self, wish: dict[str, Any]) -> tuple[int, ResultLine]:
         process = self.start(wish)

@@ -27,13 +27,13 @@ def plan(leaving: Iterable[Owned], others: Iterable[Owned]) -> Removal:
     """Returns what goes with a Model, or with an older plan of it.
 
     Args:
-        leaving: what it no longer publishes.
+        leaving: what it no longer publishes; an empty path stands for a content without one.
         others: what all others publish, and what it still does itself.
     """
     others = tuple(others)
     kept_paths = {item.path for item in others}
     kept_contents = {item.sha256 for item in others}
     leaving = tuple(leaving)
-    paths = sorted({item.path for item in leaving} - kept_paths)
+    paths = sorted({item.path for item in leaving if item.path} - kept_paths)
     blobs = sorted({item.sha256 for item in leaving} - kept_contents)
     return Removal(tuple(paths), tuple(blobs))

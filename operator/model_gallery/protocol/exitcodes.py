@@ -65,10 +65,12 @@ TABLE: tuple[Row, ...] = (
     Row(33, Reason.INVALID_FORMAT, Class.STALLED),
     Row(34, Reason.UNSAFE_PATH, Class.STALLED),
     Row(35, Reason.SOURCE_CHANGED, Class.TRANSIENT),
+    Row(36, Reason.CHECKSUM_REQUIRED, Class.STALLED),
     Row(40, Reason.NO_SPACE, Class.STALLED, _FIVE_MINUTES),
     Row(41, Reason.READ_ONLY_VOLUME, Class.STALLED, _FIVE_MINUTES),
     Row(42, Reason.VOLUME_IO_ERROR, Class.TRANSIENT),
     Row(43, Reason.PATH_CONFLICT, Class.STALLED, _FIVE_MINUTES),
+    Row(44, Reason.QUOTA_EXCEEDED, Class.STALLED, _FIVE_MINUTES),
     Row(50, Reason.INVALID_SPEC, Class.STALLED),
     Row(60, Reason.INTERNAL_ERROR, Class.TRANSIENT),
 )

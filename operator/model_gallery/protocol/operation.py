@@ -18,6 +18,7 @@ __all__ = [
     "ENV_OPERATION_FILE",
     "ENV_SOURCE",
     "MAX_ENV_BYTES",
+    "AnyOperation",
     "Document",
     "InstallOperation",
     "NetworkPolicy",
@@ -26,6 +27,8 @@ __all__ = [
     "RemoveOperation",
     "Repository",
     "RepositoryKind",
+    "ScanOperation",
+    "VerifyOperation",
     "WantedFile",
     "parse",
 ]
@@ -51,7 +54,7 @@ class _Message(BaseModel):
 
 
 class Owner(_Message):
-    """The Model for which the worker works."""
+    """The object for which the worker works: a Model, or a Gallery for a scan."""
 
     namespace: str
     name: str
@@ -143,6 +146,12 @@ class InstallOperation(_Message):
         repository: fetched too, where it is set.
         bandwidth_bytes: most bytes per second; 0: no limit.
         safe_formats: whether files that can carry code, and broken headers, are refused.
+        recheck: whether what lies on the volume is read and compared before it is taken as it is;
+            what is damaged is mended.
+        plan_only: tell what would be fetched, and change nothing.
+        keep_seconds: how long contents of an earlier plan stay for a way back.
+        checksums_required: whether a file without a promised digest is refused.
+        allowed_hosts: hosts that may be asked, `.example.org` for all below; empty: any.
     """
 
     kind: Literal["install"] = "install"
@@ -154,6 +163,42 @@ class InstallOperation(_Message):
     network: NetworkPolicy = NetworkPolicy()
     bandwidth_bytes: int = 0
     safe_formats: bool = False
+    recheck: bool = False
+    plan_only: bool = False
+    keep_seconds: int = 0
+    checksums_required: bool = False
+    allowed_hosts: tuple[str, ...] = ()
+
+
+class VerifyOperation(_Message):
+    """Read what was published for a Model and compare it with its receipt. Changes nothing.
+
+    Attributes:
+        bandwidth_bytes: most bytes to read per second; 0: no limit.
+    """
+
+    kind: Literal["verify"] = "verify"
+    owner: Owner
+    bandwidth_bytes: int = 0
+
+
+class ScanOperation(_Message):
+    """Look at the whole volume: what receipts name, what nobody owns, how much room there is.
+
+    Attributes:
+        owner: the Gallery.
+        max_files: files that are looked at; a larger volume is told to be cut.
+        models: uids of the Models that live: what is staged for others is needed by nobody.
+        collect: whether what nobody needs is removed, and not only counted.
+        collect_age_seconds: how old something of ours that nobody needs must be to be removed.
+    """
+
+    kind: Literal["scan"] = "scan"
+    owner: Owner
+    max_files: int = 100_000
+    models: tuple[str, ...] = ()
+    collect: bool = False
+    collect_age_seconds: int = 3600
 
 
 class RemoveOperation(_Message):
@@ -168,12 +213,13 @@ class RemoveOperation(_Message):
     retain_files: bool = False
 
 
-Operation = Annotated[InstallOperation | RemoveOperation, Field(discriminator="kind")]
+AnyOperation = InstallOperation | RemoveOperation | ScanOperation | VerifyOperation
+Operation = Annotated[AnyOperation, Field(discriminator="kind")]
 
-_ADAPTER: TypeAdapter[InstallOperation | RemoveOperation] = TypeAdapter(Operation)
+_ADAPTER: TypeAdapter[AnyOperation] = TypeAdapter(Operation)
 
 
-def parse(text: str | bytes) -> InstallOperation | RemoveOperation:
+def parse(text: str | bytes) -> AnyOperation:
     """Returns the operation that the JSON text describes.
 
     Raises:

@@ -6,6 +6,7 @@ nothing depends on having seen every line.
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
@@ -16,12 +17,19 @@ from model_gallery.api.conditions import Reason
 __all__ = [
     "MAX_RESULT_BYTES",
     "MAX_RESULT_FILES",
+    "AnyLine",
+    "FileProblem",
+    "InventoryLine",
     "Line",
+    "LooseFile",
     "ModelFacts",
+    "ModelInventory",
     "PlanLine",
+    "Problem",
     "ProgressLine",
     "PublishedFile",
     "ResultLine",
+    "VolumeFacts",
     "parse_line",
 ]
 
@@ -61,6 +69,82 @@ class ModelFacts(_Message):
     quantisation: str | None = None
     parameters: int | None = None
     context_length: int | None = None
+
+
+class Problem(StrEnum):
+    """What can be wrong with a published file."""
+
+    MISSING = "Missing"
+    """Nothing is at the path."""
+    DAMAGED = "Damaged"
+    """Other bytes are there than were published."""
+    TOUCHED = "Touched"
+    """It was written to since; only reading it tells whether it is damaged."""
+
+
+class FileProblem(_Message):
+    """A published file that is not as it was published."""
+
+    path: str
+    problem: Problem
+
+
+class ModelInventory(_Message):
+    """What a scan found of one Model.
+
+    Attributes:
+        uid: of the Model, as its receipt says.
+        files: how many files the receipt names.
+        problems: the first ones.
+    """
+
+    uid: str
+    namespace: str
+    name: str
+    files: int
+    size_bytes: int
+    problems: tuple[FileProblem, ...] = ()
+    problems_total: int = 0
+
+
+class LooseFile(_Message):
+    """A file that no receipt names."""
+
+    path: str
+    size_bytes: int
+
+
+class InventoryLine(_Message):
+    """Told by a scan, as often as needed: a part of what was found."""
+
+    type: Literal["inventory"] = "inventory"
+    models: tuple[ModelInventory, ...] = ()
+    loose: tuple[LooseFile, ...] = ()
+
+
+class VolumeFacts(_Message):
+    """What a scan tells of the volume as a whole.
+
+    Attributes:
+        capacity_bytes: of the file system.
+        available_bytes: what an ordinary user may still write.
+        managed_bytes: in contents that receipts name, each content once.
+        loose_bytes: in files that no receipt names.
+        reclaimable_bytes: in things of ours that nobody needs any longer.
+        collected_bytes: of these, what this scan has removed.
+        damaged_models: Models with a problem.
+        cut: whether there are more files than were looked at.
+    """
+
+    capacity_bytes: int
+    available_bytes: int
+    managed_bytes: int = 0
+    loose_bytes: int = 0
+    loose_files: int = 0
+    reclaimable_bytes: int = 0
+    collected_bytes: int = 0
+    damaged_models: int = 0
+    cut: bool = False
 
 
 class PlanLine(_Message):
@@ -107,6 +191,8 @@ class ResultLine(_Message):
         retry_after_seconds: what the server asked for, where it did.
         digest: sha256 over the sorted `path sha256` pairs of all fetched files.
         model: what the headers of the weights say; None without weights that have such.
+        problems: of a verification, the first files that are not as they were published.
+        volume: of a scan.
     """
 
     type: Literal["result"] = "result"
@@ -122,6 +208,9 @@ class ResultLine(_Message):
     retry_after_seconds: float | None = None
     digest: str = ""
     model: ModelFacts | None = None
+    problems: tuple[FileProblem, ...] = ()
+    problems_total: int = 0
+    volume: VolumeFacts | None = None
 
     def termination_message(self) -> str:
         """Returns the JSON text, with as many files as fit in `MAX_RESULT_BYTES`."""
@@ -132,16 +221,20 @@ class ResultLine(_Message):
                 return text
             if line.files:
                 line = line.model_copy(update={"files": line.files[: len(line.files) // 2]})
+            elif line.problems:
+                fewer = line.problems[: len(line.problems) // 2]
+                line = line.model_copy(update={"problems": fewer})
             else:
                 line = line.model_copy(update={"message": line.message[: len(line.message) // 2]})
 
 
-Line = Annotated[PlanLine | ProgressLine | ResultLine, Field(discriminator="type")]
+AnyLine = InventoryLine | PlanLine | ProgressLine | ResultLine
+Line = Annotated[AnyLine, Field(discriminator="type")]
 
-_ADAPTER: TypeAdapter[PlanLine | ProgressLine | ResultLine] = TypeAdapter(Line)
+_ADAPTER: TypeAdapter[AnyLine] = TypeAdapter(Line)
 
 
-def parse_line(text: str | bytes) -> PlanLine | ProgressLine | ResultLine | None:
+def parse_line(text: str | bytes) -> AnyLine | None:
     """Returns the line's meaning, or None for anything that is no line of ours (a log line)."""
     try:
         return _ADAPTER.validate_json(text)

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from model_gallery.artifact.path import RESERVED_ROOT
 
-__all__ = ["BLOBS", "RECEIPTS", "ROOT", "Parts", "blob", "receipt", "staging", "temporary"]
+__all__ = [
+    "BLOBS",
+    "MARKS",
+    "RECEIPTS",
+    "ROOT",
+    "STAGING",
+    "Parts",
+    "blob",
+    "marks",
+    "receipt",
+    "staging",
+    "temporary",
+]
 
 Parts = tuple[str, ...]
 """A path below the volume's root, by its components."""
@@ -12,11 +24,18 @@ Parts = tuple[str, ...]
 ROOT: Parts = (RESERVED_ROOT,)
 RECEIPTS: Parts = (*ROOT, "receipts")
 BLOBS: Parts = (*ROOT, "blobs", "sha256")
+MARKS: Parts = (*ROOT, "marks")
+STAGING: Parts = (*ROOT, "staging")
 
 
 def blob(sha256: str) -> Parts:
     """Where a content lies, once."""
     return (*BLOBS, sha256)
+
+
+def marks(sha256: str) -> Parts:
+    """Where the digests along a content lie, which tell in which part of it a damage is."""
+    return (*MARKS, sha256)
 
 
 def receipt(model_uid: str) -> Parts:
@@ -26,7 +45,7 @@ def receipt(model_uid: str) -> Parts:
 
 def staging(model_uid: str, plan_digest: str = "") -> Parts:
     """Where unfinished files of a Model lie, for one plan or for all of them."""
-    own = (*ROOT, "staging", model_uid)
+    own = (*STAGING, model_uid)
     return (*own, plan_digest) if plan_digest else own
 
 

@@ -14,20 +14,41 @@ from model_gallery.errors import GalleryError
 from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
 
-__all__ = ["Receipt", "ReceiptFile", "read_all", "remove", "write"]
+__all__ = ["KeptContent", "Receipt", "ReceiptFile", "read_all", "remove", "write"]
 
 _LOG = logging.getLogger(__name__)
 _MAX_BYTES = 4 * 1024 * 1024
 
 
 class ReceiptFile(BaseModel):
-    """One published file."""
+    """One published file.
+
+    Attributes:
+        fetched: False for a document, of which there is no copy under its digest.
+        modified_ns: the file system's time of its last change when it was published; 0: unknown.
+    """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     path: str
     size_bytes: int
     sha256: str
+    fetched: bool = True
+    modified_ns: int = 0
+
+
+class KeptContent(BaseModel):
+    """A content that an earlier plan published, kept for a way back.
+
+    Attributes:
+        until: seconds since the epoch.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sha256: str
+    size_bytes: int
+    until: int
 
 
 class Receipt(BaseModel):
@@ -36,6 +57,7 @@ class Receipt(BaseModel):
     Attributes:
         files: what the present plan publishes, documents among them.
         leaving: what an earlier plan published and this one does not; being removed.
+        kept: contents of earlier plans.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -47,6 +69,7 @@ class Receipt(BaseModel):
     plan_digest: str
     files: tuple[ReceiptFile, ...] = ()
     leaving: tuple[ReceiptFile, ...] = ()
+    kept: tuple[KeptContent, ...] = ()
 
     @property
     def owner(self) -> str:

@@ -12,7 +12,7 @@ import os
 import struct
 import threading
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from model_gallery.artifact.digest import sha256_of_value
@@ -72,6 +72,40 @@ class StagedFile:
         if not staged.marked:
             staged.restart()
         return staged
+
+    @classmethod
+    def seed(
+        cls,
+        volume: Volume,
+        folder: Parts,
+        number: int,
+        identity: list[object],
+        *,
+        source: Parts,
+        good: Sequence[Stretch],
+    ) -> None:
+        """Lays a copy of a file down as if an earlier attempt had fetched the good stretches of it.
+
+        Args:
+            source: the file; it stays as it is.
+            good: stretches of it that are known to be right.
+        """
+        staged = cls(volume, (*folder, f"{number}.part"), sha256_of_value(identity))
+        opened = volume.open_file(source)
+        try:
+            volume.copy_in(opened, staged.parts)
+        finally:
+            os.close(opened)
+        staged._file = volume.open_file(staged.parts, write=True)
+        staged._journal = volume.open_file(staged._journal_parts, write=True)
+        try:
+            with translated(staged.parts, "write"):
+                os.ftruncate(staged._journal, 0)
+                os.pwrite(staged._journal, staged.header.encode(), 0)
+            for start, end in good:
+                staged.mark(start, end)
+        finally:
+            staged.close()
 
     def reserve(self, size: int) -> None:
         """Takes the room for all bytes now, where the file system can.

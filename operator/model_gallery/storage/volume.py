@@ -6,11 +6,12 @@ one of them planted must lead nowhere. Errors of the file system become ours her
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,11 +35,18 @@ _COPY_BLOCK = 16 * 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """What the file system tells of a file."""
+    """What the file system tells of a file.
+
+    Attributes:
+        modified_ns: time of the last write to its content.
+        changed: time of the last change of content, names or rights, seconds since the epoch.
+    """
 
     size_bytes: int
     inode: int
     links: int
+    modified_ns: int
+    changed: float
 
 
 class Volume:
@@ -57,6 +65,42 @@ class Volume:
         facts = os.fstatvfs(self._root)
         inodes = facts.f_favail if facts.f_files else 1 << 62
         return facts.f_bavail * facts.f_frsize, inodes
+
+    def capacity(self) -> int:
+        """Returns the size of the file system in bytes."""
+        facts = os.fstatvfs(self._root)
+        return facts.f_blocks * facts.f_frsize
+
+    def walk(
+        self, parts: Parts = (), skip: Collection[Parts] = ()
+    ) -> Iterator[tuple[Parts, FileFacts]]:
+        """Finds the regular files below a folder, in no order; links and foreign objects are passed by.
+
+        Args:
+            skip: folders that are not entered.
+        """
+        waiting = [parts]
+        while waiting:
+            current = waiting.pop()
+            for name, facts in self._look_into(current):
+                inner = (*current, name)
+                if stat.S_ISDIR(facts.st_mode) and inner not in skip:
+                    waiting.append(inner)
+                elif stat.S_ISREG(facts.st_mode):
+                    yield inner, _facts(facts)
+
+    def _look_into(self, parts: Parts) -> list[tuple[str, os.stat_result]]:
+        """Returns what is in a folder; what somebody removed or replaced meanwhile is left out."""
+        found = []
+        try:
+            with self.folder(parts) as opened, translated(parts, "list"):
+                for name in _names(opened):
+                    with contextlib.suppress(FileNotFoundError):
+                        facts = os.stat(name, dir_fd=opened, follow_symlinks=False)
+                        found.append((name, facts))
+        except (FileNotFoundError, StalledError):
+            return found
+        return found
 
     @contextmanager
     def folder(self, parts: Parts, *, create: bool = False) -> Iterator[int]:
@@ -89,7 +133,7 @@ class Volume:
             return None
         if not stat.S_ISREG(found.st_mode):
             raise StalledError(Reason.UNSAFE_PATH, f"{_shown(parts)} exists and is no regular file")
-        return FileFacts(found.st_size, found.st_ino, found.st_nlink)
+        return _facts(found)
 
     def open_file(self, parts: Parts, *, write: bool = False) -> int:
         """Opens a regular file; with `write` it is made, and its folders too, where it is missing.
@@ -231,7 +275,7 @@ class Volume:
         """Returns the names in a folder, sorted; none where it does not exist."""
         try:
             with self.folder(parts) as opened, translated(parts, "list"):
-                return sorted(os.listdir(opened))  # noqa: PTH208 - a descriptor, not a path
+                return _names(opened)
         except FileNotFoundError:
             return []
 
@@ -274,6 +318,14 @@ class Volume:
         finally:
             os.close(reading)
             os.close(writing)
+
+
+def _names(opened: int) -> list[str]:
+    return sorted(os.listdir(opened))
+
+
+def _facts(found: os.stat_result) -> FileFacts:
+    return FileFacts(found.st_size, found.st_ino, found.st_nlink, found.st_mtime_ns, found.st_ctime)
 
 
 def _copy_bytes(reading: int, writing: int) -> None:

@@ -30,3 +30,9 @@ class Throttle:
             now = time.monotonic()
             self._paid_until = max(self._paid_until, now - _BURST_SECONDS) + count / self._rate
             return max(0.0, self._paid_until - now)
+
+    def take(self, count: int) -> None:
+        """Books `count` bytes and rests for as long as that asks for."""
+        seconds = self.seconds_after(count)
+        if seconds:
+            time.sleep(seconds)  # noqa: TID251 - transport may wait

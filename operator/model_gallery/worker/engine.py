@@ -434,11 +434,13 @@ class Engine:
         while staged is not None and position < end and epoch == file.epoch:
             if self._stopping.is_set():
                 break
-            count = staged.read_at(position, buffer[: end - position])
+            room = min(end - position, file.marker.room(position))
+            count = staged.read_at(position, buffer[:room])
             if count == 0:
                 break
             digest.update(buffer[:count])
             position += count
+            file.marker.hashed(position, digest)
         return position
 
     # Whole files

@@ -13,10 +13,10 @@ from model_gallery.errors import TransientError
 from model_gallery.protocol.operation import InstallOperation
 from model_gallery.sources.base import RemoteFile
 from model_gallery.sources.http import HttpSource, probe
-from model_gallery.storage import layout
+from model_gallery.storage import layout, marks
 from model_gallery.storage.layout import Parts
 from model_gallery.storage.receipts import ReceiptFile
-from model_gallery.storage.staging import StagedFile
+from model_gallery.storage.staging import StagedFile, Stretch
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.throttle import Throttle
 from model_gallery.worker.contents import Contents
@@ -35,6 +35,7 @@ class Fetch:
 
     Attributes:
         mounted: where files with a `local` place lie; may be the volume itself.
+        good: by digest of a damaged content, the stretches of it that need not be fetched.
     """
 
     operation: InstallOperation
@@ -43,6 +44,7 @@ class Fetch:
     reporter: Reporter
     contents: Contents
     mounted: Volume
+    good: Mapping[str, tuple[Stretch, ...]] = field(default_factory=dict)
     _done: dict[str, ReceiptFile] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -108,9 +110,16 @@ class Fetch:
 
     def _stage(self, file: FileTransfer) -> StagedFile:
         folder = layout.staging(self.operation.owner.uid, self.operation.plan_digest)
-        staged = StagedFile.begin(
-            self.volume, folder, file.number, file.identity(), journal=file.in_stretches
-        )
+        identity, journal = file.identity(), file.in_stretches
+        staged = StagedFile.begin(self.volume, folder, file.number, identity, journal=journal)
+        digest = file.remote.sha256 or ""
+        good = self.good.get(digest, ())
+        if journal and good and not staged.marked:
+            staged.close()
+            StagedFile.seed(
+                self.volume, folder, file.number, identity, source=layout.blob(digest), good=good
+            )
+            staged = StagedFile.begin(self.volume, folder, file.number, identity)
         if file.in_stretches and file.remote.size_bytes is not None:
             staged.reserve(file.remote.size_bytes)
         return staged
@@ -120,6 +129,8 @@ class Fetch:
         if file.staged is not None:
             self.contents.look(file.path, file.hashed, file.staged.read_at)
             file.staged.finish(layout.blob(digest))
+            if file.in_stretches:
+                marks.write(self.volume, digest, file.marker.marks(), self.operation.owner.uid)
         with self._lock:
             self._done[file.path] = ReceiptFile(
                 path=file.path, size_bytes=file.hashed, sha256=digest

@@ -7,6 +7,7 @@ leaves nothing that nobody owns; the configuration that makes a backend load the
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from operator import attrgetter
@@ -25,9 +26,12 @@ from model_gallery.storage import layout, receipts
 from model_gallery.storage.layout import Parts
 from model_gallery.storage.receipts import Receipt, ReceiptFile
 from model_gallery.storage.volume import Volume
+from model_gallery.transport.throttle import Throttle
 from model_gallery.worker import sweep
+from model_gallery.worker.compare import Comparer
 from model_gallery.worker.contents import Contents, check_complete
 from model_gallery.worker.fetch import Fetch
+from model_gallery.worker.recheck import Recheck, recheck
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.resolve import Resolver, Wish
 
@@ -49,18 +53,41 @@ class Install:
 
     def run(self) -> ResultLine:
         """Carries the operation out and returns its result."""
-        wish = self.resolver.resolve(self.operation, self.volume)
+        checked = self._recheck()
+        wish = self.resolver.resolve(self.operation, self.volume, checked)
         check_complete(wish.files)
-        found = self._found(wish)
+        self._check_promises(wish)
+        found = self._found(wish, checked)
         plan = planning.plan(self._wanted(wish), found)
-        planning.check_free(plan, self._staged_bytes(), *self.volume.free())
         self._tell(plan, wish)
+        if self.operation.plan_only:
+            return self._planned(plan, wish)
+        planning.check_free(plan, self._staged_bytes(), *self.volume.free())
+        self.fetcher.good = checked.damaged
         contents = self._contents(plan, wish)
         receipt = self._receipt(contents, plan, found)
         receipts.write(self.volume, receipt)
         self._publish(receipt, plan, found, wish)
         self._clean(receipt)
         return self._result(receipt, contents, plan, wish)
+
+    def _recheck(self) -> Recheck:
+        """Looks at what is published, where that was asked for."""
+        receipt = receipts.read_all(self.volume).get(self.operation.owner.uid)
+        if not self.operation.recheck or receipt is None:
+            return Recheck()
+        return recheck(receipt, self.volume, Comparer(self.volume, Throttle(0)))
+
+    def _check_promises(self, wish: Wish) -> None:
+        if not self.operation.checksums_required:
+            return
+        for path, remote in wish.files.items():
+            if path in wish.recorded or not _is_promised(remote):
+                raise StalledError(
+                    Reason.CHECKSUM_REQUIRED,
+                    f"the source promises no sha256 for {path!r} and the Gallery's policy.checksums is"
+                    " Required; name the file's sha256 in the Model",
+                )
 
     def _wanted(self, wish: Wish) -> list[Wanted]:
         files = [
@@ -78,7 +105,7 @@ class Install:
         ]
         return files + documents
 
-    def _found(self, wish: Wish) -> Found:
+    def _found(self, wish: Wish, checked: Recheck) -> Found:
         everyone = receipts.read_all(self.volume)
         own = everyone.pop(self.operation.owner.uid, None)
         others = {
@@ -98,7 +125,7 @@ class Install:
         sizes = {
             remote.sha256: facts.size_bytes
             for remote in wish.files.values()
-            if remote.sha256
+            if remote.sha256 and remote.sha256 not in checked.damaged
             for facts in [self.volume.facts(layout.blob(remote.sha256))]
             if facts is not None
         }
@@ -162,6 +189,7 @@ class Install:
 
     def _receipt(self, contents: Mapping[str, ReceiptFile], plan: Plan, found: Found) -> Receipt:
         owner = self.operation.owner
+        standing = receipts.read_all(self.volume).get(owner.uid)
         leaving = [
             ReceiptFile(path=path, size_bytes=0, sha256=digest)
             for path, digest in found.own.items()
@@ -174,6 +202,7 @@ class Install:
             plan_digest=self.operation.plan_digest,
             files=tuple(contents[step.wanted.path] for step in plan.steps),
             leaving=tuple(leaving),
+            kept=standing.kept if standing else (),
         )
 
     def _publish(self, receipt: Receipt, plan: Plan, found: Found, wish: Wish) -> None:
@@ -221,9 +250,40 @@ class Install:
         owned = sweep.owned(receipts.read_all(self.volume), without=receipt.uid)
         mine = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.files]
         leaving = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.leaving]
+        kept, expired = sweep.keep(
+            self.volume, receipt, until=int(time.time()) + self.operation.keep_seconds
+        )
+        leaving += [Owned("", content.sha256, receipt.owner) for content in expired]
+        mine += [Owned("", content.sha256, receipt.owner) for content in kept]
         sweep.carry_out(self.volume, removal.plan(leaving, [*owned, *mine]))
-        receipts.write(self.volume, receipt.model_copy(update={"leaving": ()}))
+        files = tuple(map(self._settled, receipt.files))
+        receipts.write(
+            self.volume, receipt.model_copy(update={"leaving": (), "kept": kept, "files": files})
+        )
         sweep.remove_staging(self.volume, receipt.uid)
+
+    def _settled(self, file: ReceiptFile) -> ReceiptFile:
+        facts = self.volume.facts(tuple(file.path.split("/")))
+        return file.model_copy(update={"modified_ns": facts.modified_ns if facts else 0})
+
+    def _planned(self, plan: Plan, wish: Wish) -> ResultLine:
+        """Returns what an install would do, with unknown sizes and digests left out."""
+        fetched = [step.wanted for step in plan.steps if step.wanted.fetched]
+        return ResultLine(
+            plan_digest=self.operation.plan_digest,
+            reason=Reason.SUCCEEDED,
+            revision=wish.revision,
+            files=tuple(
+                PublishedFile(
+                    path=item.path, size_bytes=item.size_bytes or 0, sha256=item.sha256 or ""
+                )
+                for item in fetched[:MAX_RESULT_FILES]
+            ),
+            files_total=len(fetched),
+            size_bytes=sum(item.size_bytes or 0 for item in fetched),
+            fetched_bytes=sum(step.wanted.size_bytes or 0 for step in plan.steps if step.fetch),
+            digest=_digest_of_plan(plan),
+        )
 
     def _result(
         self, receipt: Receipt, contents: Mapping[str, ReceiptFile], plan: Plan, wish: Wish
@@ -233,7 +293,9 @@ class Install:
             plan_digest=receipt.plan_digest,
             reason=Reason.SUCCEEDED,
             revision=wish.revision,
-            verified=all(map(_is_promised, wish.files.values())) and bool(fetched),
+            verified=bool(fetched)
+            and not wish.recorded
+            and all(map(_is_promised, wish.files.values())),
             files=tuple(
                 PublishedFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
                 for file in fetched[:MAX_RESULT_FILES]
@@ -257,6 +319,18 @@ def _known(step: Step) -> ReceiptFile:
         path=step.wanted.path,
         size_bytes=step.wanted.size_bytes or 0,
         sha256=step.wanted.sha256 or "",
+        fetched=False,
+    )
+
+
+def _digest_of_plan(plan: Plan) -> str:
+    """Returns a digest that changes when the source holds other files; sizes stand in for digests."""
+    return sha256_of_value(
+        sorted(
+            [step.wanted.path, step.wanted.sha256 or str(step.wanted.size_bytes)]
+            for step in plan.steps
+            if step.wanted.fetched
+        )
     )
 
 

@@ -29,6 +29,7 @@ from model_gallery.worker.install import Install
 from model_gallery.worker.remove import Remove
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.resolve import Resolver
+from model_gallery.worker.verify import Verify
 
 __all__ = ["main"]
 
@@ -62,9 +63,19 @@ def _run(environment: Mapping[str, str], reporter: Reporter) -> ResultLine:
     wish = operation.parse(_operation_text(environment))
     volume = Volume(Path(environment.get(_ENV_ROOT, "/models")))
     try:
-        if isinstance(wish, operation.RemoveOperation):
-            return Remove(wish, volume).run()
-        return _install(wish, volume, environment, reporter).run()
+        match wish:
+            case operation.InstallOperation():
+                return _install(wish, volume, environment, reporter).run()
+            case operation.RemoveOperation():
+                return Remove(wish, volume).run()
+            case operation.VerifyOperation():
+                return Verify(wish, volume, reporter).run()
+            case operation.ScanOperation():
+                from model_gallery.worker.scan import Scan  # noqa: PLC0415 - start-up time
+
+                return Scan(wish, volume, reporter).run()
+            case _:
+                assert_never(wish)
     finally:
         volume.close()
 

@@ -30,6 +30,7 @@ class Remove:
         receipt = everyone.get(uid)
         if receipt is not None:
             mine = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.everything]
+            mine += [Owned("", content.sha256, receipt.owner) for content in receipt.kept]
             removal = planning.plan(mine, sweep.owned(everyone, without=uid))
             if self.operation.retain_files:
                 # The published names stay; only the second name of each content is ours to take.

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
 
-from model_gallery.protocol.report import PlanLine, ProgressLine, ResultLine
+from model_gallery.protocol.report import (
+    AnyLine,
+    InventoryLine,
+    PlanLine,
+    ProgressLine,
+    ResultLine,
+)
 
 __all__ = ["Reporter"]
 
@@ -57,6 +63,10 @@ class Reporter:
             )
         )
 
+    def inventory(self, line: InventoryLine) -> None:
+        """Tells a part of what a scan found."""
+        self._say(line)
+
     def result(self, line: ResultLine) -> None:
         """Tells the end."""
         self._say(line)
@@ -69,6 +79,6 @@ class Reporter:
             return None
         return int((now - start) / (end - begin))
 
-    def _say(self, line: PlanLine | ProgressLine | ResultLine) -> None:
+    def _say(self, line: AnyLine) -> None:
         self.out.write(line.model_dump_json(by_alias=True) + "\n")
         self.out.flush()

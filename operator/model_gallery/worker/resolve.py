@@ -11,6 +11,7 @@ from model_gallery.sources.base import RemoteFile, RepositorySource
 from model_gallery.sources.http import HttpSource
 from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
+from model_gallery.worker.recheck import Recheck
 
 __all__ = ["Resolver", "Wish"]
 
@@ -26,11 +27,13 @@ class Wish:
         files: by path, what is fetched.
         documents: by path, small texts that are at hand; published last, in this order.
         revision: immutable id of the repository; empty without one.
+        recorded: paths whose digest no source promised; it is the one of what was fetched earlier.
     """
 
     files: Mapping[str, RemoteFile]
     documents: Mapping[str, str]
     revision: str = ""
+    recorded: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,28 +47,45 @@ class Resolver:
     http: HttpSource
     repository: RepositorySource | None
 
-    def resolve(self, operation: InstallOperation, volume: Volume) -> Wish:
+    def resolve(
+        self, operation: InstallOperation, volume: Volume, checked: Recheck | None = None
+    ) -> Wish:
         """Returns the wish; what lies on the volume already is not asked for.
+
+        Args:
+            checked: what a look at the published files told; None: nobody looked.
 
         Raises:
             GalleryError: as the sources do.
         """
-        files = self._single_files(operation.files, volume)
+        checked = checked or Recheck()
+        recorded = frozenset(
+            file.path
+            for file in operation.files
+            if file.sha256 is None and file.path in checked.recorded
+        )
+        single = tuple(
+            file.model_copy(update={"sha256": checked.recorded[file.path]})
+            if file.path in recorded
+            else file
+            for file in operation.files
+        )
+        files = self._single_files(single, volume, checked)
         documents = {document.path: document.content for document in operation.documents}
         wanted = operation.repository
         if wanted is None or self.repository is None:
-            return Wish(files, documents)
+            return Wish(files, documents, recorded=recorded)
         found = self.repository.resolve(wanted)
         folder = f"{wanted.folder}/" if wanted.folder else ""
         files |= {folder + file.name: file for file in found.files}
         beside = {folder + name: text for name, text in found.documents.items()}
-        return Wish(files, {**beside, **documents}, found.revision)
+        return Wish(files, {**beside, **documents}, found.revision, recorded)
 
     def _single_files(
-        self, wanted: tuple[WantedFile, ...], volume: Volume
+        self, wanted: tuple[WantedFile, ...], volume: Volume, checked: Recheck
     ) -> dict[str, RemoteFile]:
         def one(file: WantedFile) -> RemoteFile:
-            if file.sha256 is not None:
+            if file.sha256 is not None and file.sha256 not in checked.damaged:
                 facts = volume.facts(layout.blob(file.sha256))
                 if facts is not None:
                     return RemoteFile(file.path, file.url, facts.size_bytes, file.sha256)

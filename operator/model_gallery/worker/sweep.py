@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from model_gallery.planning.install import Owned
 from model_gallery.planning.remove import Removal
-from model_gallery.storage import layout
-from model_gallery.storage.receipts import Receipt
+from model_gallery.storage import layout, marks
+from model_gallery.storage.receipts import KeptContent, Receipt
 from model_gallery.storage.volume import Volume
 
 __all__ = ["carry_out", "owned", "remove_staging"]
@@ -20,7 +21,36 @@ def owned(everyone: Mapping[str, Receipt], *, without: str) -> list[Owned]:
         for uid, receipt in everyone.items()
         if uid != without
         for file in receipt.everything
+    ] + [
+        Owned("", content.sha256, receipt.owner)
+        for uid, receipt in everyone.items()
+        if uid != without
+        for content in receipt.kept
     ]
+
+
+def keep(
+    volume: Volume, receipt: Receipt, *, until: int
+) -> tuple[tuple[KeptContent, ...], tuple[KeptContent, ...]]:
+    """Returns the contents of earlier plans to keep, and those whose time is over.
+
+    Args:
+        until: when the time of what leaves now is over, seconds since the epoch.
+    """
+    now, published = time.time(), {file.sha256 for file in receipt.files}
+    known = {content.sha256: content for content in receipt.kept}
+    if until > now:
+        for file in receipt.leaving:
+            facts = volume.facts(layout.blob(file.sha256))
+            if facts is not None:
+                known[file.sha256] = KeptContent(
+                    sha256=file.sha256, size_bytes=facts.size_bytes, until=until
+                )
+    kept = [content for sha256, content in known.items() if sha256 not in published]
+    return (
+        tuple(content for content in kept if content.until > now),
+        tuple(content for content in kept if content.until <= now),
+    )
 
 
 def carry_out(volume: Volume, removal: Removal) -> None:
@@ -33,6 +63,7 @@ def carry_out(volume: Volume, removal: Removal) -> None:
         blob = layout.blob(sha256)
         volume.remove(blob)
         volume.remove_empty(blob[:-1])
+        marks.remove(volume, sha256)
 
 
 def remove_staging(volume: Volume, uid: str) -> None:

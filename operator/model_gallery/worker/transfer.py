@@ -14,6 +14,7 @@ from model_gallery.artifact.digest import GitBlob, Sha256, short
 from model_gallery.errors import StalledError
 from model_gallery.planning.intervals import Intervals
 from model_gallery.sources.base import RemoteFile
+from model_gallery.storage.marks import Marker
 from model_gallery.storage.staging import StagedFile
 from model_gallery.transport.client import Response
 
@@ -76,6 +77,7 @@ class FileTransfer:
         hashing: whether a follower is at it.
         judged: whether somebody is comparing the digest, or has.
         resetting: whether it is to begin at zero when nobody writes any longer.
+        marker: digests along the file, for a later repair; of files in stretches only.
     """
 
     number: int
@@ -98,6 +100,10 @@ class FileTransfer:
     judged: bool = False
     resetting: bool = False
     digest: Sha256 = field(default_factory=Sha256)
+    marker: Marker = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.marker = Marker.of(self.remote.size_bytes or 0)
 
     @property
     def size(self) -> int | None:
@@ -136,6 +142,7 @@ class FileTransfer:
         self.written, self.digest, self.hashed = Intervals(), Sha256(), 0
         self.ended_at, self.judged, self.resetting = None, False, False
         size = self.remote.size_bytes
+        self.marker = Marker.of(size or 0)
         self.pending = deque([(0, size if self.in_stretches else None)])
 
     def identity(self) -> list[object]:
