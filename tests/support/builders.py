@@ -22,6 +22,7 @@ from model_gallery.reconcile.observed import (
     WorkerSettings,
     WorkerView,
 )
+from model_gallery.reconcile.plan import plan_of
 
 NOW = datetime(2026, 11, 1, 12, 0, 0, tzinfo=UTC)
 SHA = "a" * 64
@@ -95,7 +96,7 @@ def worker(phase: WorkerPhase = WorkerPhase.ACTIVE, **changes: Any) -> WorkerVie
 
 def plan_digest() -> str:
     """The digest of the plan of `observed()`."""
-    return install.plan_of(REQUEST, gallery(), CLAIM).digest
+    return plan_of(REQUEST, gallery(), CLAIM, spec()).digest
 
 
 def success(**changes: Any) -> ResultLine:

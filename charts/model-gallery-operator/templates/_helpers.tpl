@@ -59,6 +59,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [modelgallery.dev]
   resources: [galleries, models]
   verbs: [get, list, watch, patch]
+# Galleries keep Models of their own (spec.install).
+- apiGroups: [modelgallery.dev]
+  resources: [models]
+  verbs: [create, delete]
 - apiGroups: [modelgallery.dev]
   resources: [galleries/status, models/status]
   verbs: [patch]

@@ -68,6 +68,8 @@ _MODEL_COLUMNS = [
     _AGE,
     _column("Gallery", "string", ".spec.galleryName", "Whose volume is used.", wide=True),
     _column("Claim", "string", ".status.storage.claimName", "Where the files lie.", wide=True),
+    _column("Checked", "date", ".status.checkedTime", "When all bytes were read.", wide=True),
+    _column("Update", "string", ".status.updateAvailable.revision", "Newer upstream.", wide=True),
     _column("Digest", "string", ".status.resolved.digest", "Of all files.", wide=True),
     _MESSAGE,
 ]
@@ -78,6 +80,8 @@ _GALLERY_COLUMNS = [
     _column(
         "Problems", "integer", ".status.index.problemsTotal", "Entries that cannot be installed."
     ),
+    _column("Models", "integer", ".status.listing.configured", "Models that it offers."),
+    _column("Loose", "integer", ".status.listing.loose", "Files that no Model owns."),
     _column("Claim", "string", ".status.storage.claimName", "The volume of the models."),
     _AGE,
     _column("Served-From", "string", ".status.index.servedFrom", "Source of the index.", wide=True),

@@ -4,10 +4,13 @@ Everything that writes or selects objects takes its strings from here, so that a
 """
 
 __all__ = [
+    "ANNOTATION_COLLECT_AT",
     "ANNOTATION_GALLERY",
+    "ANNOTATION_INSTALLED_BY",
     "ANNOTATION_MODEL",
     "ANNOTATION_PLAN_DIGEST",
     "ANNOTATION_RECONCILE_AT",
+    "ANNOTATION_VERIFY_AT",
     "API_VERSION",
     "CATEGORY",
     "FIELD_MANAGER",
@@ -42,6 +45,10 @@ FIELD_MANAGER = "model-gallery-operator"
 STATUS_FIELD_MANAGER = "model-gallery-operator-status"
 
 ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-requested-at"
+ANNOTATION_VERIFY_AT = f"{GROUP}/verify-requested-at"
+ANNOTATION_COLLECT_AT = f"{GROUP}/collect-requested-at"
+ANNOTATION_INSTALLED_BY = f"{GROUP}/installed-by"
+"""On a Model that its Gallery made: `entries` or `matching`, the field that asked for it."""
 ANNOTATION_MODEL = f"{GROUP}/model"
 """The Model's name on its workers; an annotation, since names may be longer than a label's 63."""
 ANNOTATION_GALLERY = f"{GROUP}/gallery"

@@ -9,7 +9,7 @@ from typing import Any
 from model_gallery.catalog.fields import Fields
 from model_gallery.catalog.files import safe_path
 
-__all__ = ["check", "merge"]
+__all__ = ["check", "merge", "use_cases", "weights"]
 
 _BACKEND = re.compile(r"[A-Za-z0-9_-]+\Z")
 
@@ -41,6 +41,22 @@ def check(config: Fields) -> None:
         _check_path(fields, key)
     for file in config.mappings("download_files"):
         safe_path(file.text("filename"), f"{file.place}filename")
+
+
+def use_cases(config: Mapping[str, Any] | None) -> tuple[str, ...]:
+    """Returns what a configuration says that its model is for, in lower case, without `FLAG_`."""
+    known = (config or {}).get("known_usecases")
+    if not isinstance(known, list):
+        return ()
+    names = (name.lower().removeprefix("flag_") for name in known if isinstance(name, str))
+    return tuple(sorted(set(names)))
+
+
+def weights(config: Mapping[str, Any] | None) -> str:
+    """Returns the file that a configuration names as the model's weights; empty without one."""
+    parameters = (config or {}).get("parameters")
+    model = parameters.get("model") if isinstance(parameters, Mapping) else None
+    return model if isinstance(model, str) else ""
 
 
 def _check_path(fields: Fields, key: str) -> None:

@@ -160,4 +160,6 @@ def _request(
         documents=composed,
         served_name=install_name,
         backend=str(config.get("backend") or ""),
+        use_cases=configuration.use_cases(config),
+        weights=configuration.weights(config),
     )

@@ -56,6 +56,13 @@ class Entry:
     overrides: Mapping[str, Any]
     config_file: Mapping[str, Any]
     files: tuple[ListedFile, ...]
+    tags: tuple[str, ...] = ()
+
+    @property
+    def backend(self) -> str:
+        """The engine that the entry itself names; its base configuration may name another."""
+        named = self.overrides.get("backend") or self.config_file.get("backend") or ""
+        return named if isinstance(named, str) else ""
 
     @property
     def place(self) -> str:
@@ -80,6 +87,7 @@ class Entry:
             overrides=fields.mapping("overrides"),
             config_file=fields.mapping("config_file"),
             files=listed(fields),
+            tags=fields.texts("tags"),
         )
 
 
@@ -138,6 +146,10 @@ def assemble(
         documents=_documents(entry, merged, wish),
         served_name=_served_name(entry, merged, wish),
         backend=str((merged.config or {}).get("backend") or ""),
+        license=entry.license,
+        tags=entry.tags,
+        use_cases=configuration.use_cases(merged.config),
+        weights=configuration.weights(merged.config),
     )
     _check_documents(entry, request)
     return request

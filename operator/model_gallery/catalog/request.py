@@ -19,6 +19,10 @@ class InstallRequest:
         served_name: the name that backends know.
         repository: fetched too; only the worker learns its files.
         backend: the engine that the configuration names; empty where it names none.
+        license: as the entry names it; empty where none is named.
+        tags: of the entry.
+        use_cases: what the configuration says that the model is for, such as `chat`.
+        weights: the file that the configuration names as the model's weights.
     """
 
     files: tuple[WantedFile, ...]
@@ -26,6 +30,10 @@ class InstallRequest:
     served_name: str
     backend: str
     repository: Repository | None = None
+    license: str = ""
+    tags: tuple[str, ...] = ()
+    use_cases: tuple[str, ...] = ()
+    weights: str = ""
 
     @property
     def hosts(self) -> frozenset[str]:

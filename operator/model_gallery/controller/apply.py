@@ -67,6 +67,14 @@ class Applier:
             case actions.ApplyClaim(claim=claim):
                 applied = await self.client.apply(CLAIMS, claim, manager=labels.FIELD_MANAGER)
                 self.answered(kinds.CLAIM, applied)
+            case actions.ApplyModel(model=model):
+                applied = await self.client.apply(kinds.MODELS, model, manager=labels.FIELD_MANAGER)
+                self.answered(kinds.MODEL, applied)
+            case actions.DeleteModel(name=name, uid=uid):
+                namespace = body["metadata"]["namespace"]
+                await self.client.delete(
+                    kinds.MODELS, namespace, name, uid=uid, propagation="Background"
+                )
             case actions.LoadIndex():
                 raise AssertionError("indexes are loaded by controller/gallery")
             case _:

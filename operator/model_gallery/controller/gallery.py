@@ -11,9 +11,10 @@ from model_gallery.api.v1alpha1.gallery import GalleryStatus
 from model_gallery.controller import clock, kinds, transitions
 from model_gallery.controller.apply import Applier
 from model_gallery.controller.index import IndexStore
+from model_gallery.controller.inventory import Inventories
 from model_gallery.controller.observe import Observer
 from model_gallery.reconcile import gallery as decisions
-from model_gallery.reconcile.actions import LoadIndex
+from model_gallery.reconcile.actions import DeleteModel, LoadIndex
 from model_gallery.reconcile.observed import ObservedGallery
 from model_gallery.reconcile.outcome import Act, Done, Stall, Wait
 from model_gallery.runtime.client import Refused
@@ -34,6 +35,7 @@ class GalleryReconciler:
     applier: Applier
     recorder: Recorder
     indexes: IndexStore
+    inventories: Inventories
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconciles the Gallery of the key.
@@ -48,6 +50,7 @@ class GalleryReconciler:
             observed = self.observer.gallery(key)
             if observed is None:
                 self.indexes.forget(key.namespace, key.name)
+                self.inventories.forget(key.namespace, key.name)
                 return None
             decision = decisions.decide(observed, clock.now())
             if not isinstance(decision.outcome, Act):
@@ -72,7 +75,8 @@ class GalleryReconciler:
                 if refusal.namespace_terminating:
                     return False
                 raise
-        return True
+        # What is being deleted is still in the cache; its own event tells when it goes.
+        return not any(isinstance(action, DeleteModel) for action in outcome.actions)
 
     async def _conclude(
         self, key: Key, observed: ObservedGallery, decision: decisions.Decision

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from model_gallery.api import labels
 from model_gallery.controller import kinds
 from model_gallery.controller.follow import Follower
+from model_gallery.controller.inventory import Inventories
 from model_gallery.controller.observe import Observer
 from model_gallery.controller.queued import Waiters
 from model_gallery.runtime.cache import Cache
@@ -15,6 +17,10 @@ from model_gallery.runtime.workqueue import Key, WorkQueue
 __all__ = ["Intake"]
 
 Body = dict[str, Any]
+
+_CHANGING = frozenset({"install", "repair", "remove"})
+_LISTING_SECONDS = 6.0
+"""Until a Gallery looks at its volume and shows its listing anew after a change."""
 
 _WAKE_PER_FREE_PLACE = 2
 """Two are woken where one place is free, in case the first has been deleted meanwhile."""
@@ -29,6 +35,7 @@ class Intake:
     observer: Observer
     follower: Follower
     waiters: Waiters
+    inventories: Inventories
 
     def take(self, kind: str, body: Body, *, gone: bool) -> None:
         """Takes the newest state of an object.
@@ -91,6 +98,8 @@ class Intake:
             self.waiters.forget(key)
         if gone or "deletionTimestamp" in metadata:
             self._wake_rivals(body)
+        gallery = str((body.get("spec") or {}).get("galleryName", ""))
+        self.queue.add_after(Key(kinds.GALLERY, metadata["namespace"], gallery), _LISTING_SECONDS)
 
     def _wake_rivals(self, body: Body) -> None:
         metadata = body["metadata"]
@@ -118,16 +127,28 @@ class Intake:
     def _worker(self, kind: str, body: Body, *, gone: bool) -> None:
         metadata = body["metadata"]
         namespace, model = metadata["namespace"], kinds.worker_model(body)
+        gallery = kinds.worker_gallery(body)
         if model:
             self.queue.add(Key(kinds.MODEL, namespace, model))
+        elif gallery:
+            self.queue.add(Key(kinds.GALLERY, namespace, gallery))
         if kind == kinds.POD:
             if not gone:
                 self.follower.consider(body)
+                self.inventories.consider(body)
             return
         if gone or body["ended"]:
-            gallery = kinds.worker_gallery(body)
+            if model:
+                self._changed(namespace, gallery, body, gone=gone)
             for key in self.waiters.next(namespace, gallery, _WAKE_PER_FREE_PLACE):
                 self.queue.add(key)
+
+    def _changed(self, namespace: str, gallery: str, body: Body, *, gone: bool) -> None:
+        """Has the volume looked at after a worker that may have changed it."""
+        operation = body["metadata"]["labels"].get(labels.LABEL_OPERATION, "")
+        if operation in _CHANGING and not gone:
+            self.inventories.note_change(namespace, gallery)
+            self.queue.add_after(Key(kinds.GALLERY, namespace, gallery), _LISTING_SECONDS)
 
 
 def _wish(body: Body) -> tuple[Any, Any, Any]:

@@ -69,6 +69,7 @@ def new_cache() -> Cache:
     cache.add_index(JOB, "model-uid", _worker_uid)
     cache.add_index(JOB, "gallery", _namespaced(lambda body: [worker_gallery(body)]))
     cache.add_index(POD, "model-uid", _worker_uid)
+    cache.add_index(POD, "gallery", _namespaced(lambda body: [worker_gallery(body)]))
     return cache
 
 
@@ -128,12 +129,24 @@ def _metadata(body: Body, *annotations: str) -> Body:
     return kept
 
 
+_WISHES = (
+    labels.ANNOTATION_RECONCILE_AT,
+    labels.ANNOTATION_VERIFY_AT,
+    labels.ANNOTATION_COLLECT_AT,
+    labels.ANNOTATION_INSTALLED_BY,
+)
+
+
+def _owners(body: Body) -> list[str]:
+    return [owner["uid"] for owner in body["metadata"].get("ownerReferences") or []]
+
+
 def _slim_own(kind: str) -> Callable[[Body], Body]:
     def slim(body: Body) -> Body:
         return {
             "apiVersion": labels.API_VERSION,
             "kind": kind,
-            "metadata": _metadata(body, labels.ANNOTATION_RECONCILE_AT),
+            "metadata": {**_metadata(body, *_WISHES), "owners": _owners(body)},
             "spec": body.get("spec"),
             "status": body.get("status"),
         }
@@ -153,7 +166,7 @@ def _worker_metadata(body: Body) -> Body:
     kept = _metadata(body, *_WORKER_ANNOTATIONS)
     own = body["metadata"].get("labels") or {}
     kept["labels"] = {key: own[key] for key in _WORKER_LABELS if key in own}
-    kept["owners"] = [owner["uid"] for owner in body["metadata"].get("ownerReferences") or []]
+    kept["owners"] = _owners(body)
     return kept
 
 

@@ -24,6 +24,7 @@ from model_gallery.controller.follow import Follower
 from model_gallery.controller.gallery import GalleryReconciler
 from model_gallery.controller.index import IndexStore
 from model_gallery.controller.intake import Intake
+from model_gallery.controller.inventory import Inventories
 from model_gallery.controller.model import ModelReconciler
 from model_gallery.controller.observe import Observer
 from model_gallery.controller.queued import Waiters
@@ -54,6 +55,7 @@ class _Parts:
     recorder: Recorder
     follower: Follower
     indexes: IndexStore
+    inventories: Inventories
     observer: Observer
     intake: Intake
     metrics: Metrics
@@ -84,6 +86,7 @@ async def _run(wish: settings.Settings) -> int:
         return 1
     finally:
         await parts.follower.close()
+        await parts.inventories.close()
         await parts.indexes.close()
         await parts.recorder.close()
         await server.close()
@@ -116,18 +119,21 @@ def _build(wish: settings.Settings) -> _Parts:
         queue.add,
         lambda namespace, gallery: intake.wake_models(namespace, gallery),  # noqa: PLW0108
     )
-    observer = Observer(cache, indexes, follower, wish.worker)
+    inventories = Inventories(client, queue.add)
+    observer = Observer(cache, indexes, follower, wish.worker, inventories)
     waiters = Waiters()
-    intake = Intake(cache, queue, observer, follower, waiters)
+    intake = Intake(cache, queue, observer, follower, waiters, inventories)
     applier = Applier(
         client, cache, intake.answered, lambda kind, body: intake.take(kind, body, gone=True)
     )
     reconcilers = _Reconcilers(
         ModelReconciler(observer, applier, recorder, waiters),
-        GalleryReconciler(observer, applier, recorder, indexes),
+        GalleryReconciler(observer, applier, recorder, indexes, inventories),
     )
     metrics.watch_queue(queue.depth)
-    return _Parts(client, cache, queue, recorder, follower, indexes, observer, intake, metrics)
+    return _Parts(
+        client, cache, queue, recorder, follower, indexes, inventories, observer, intake, metrics
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +209,7 @@ async def _fill(parts: _Parts, namespaces: tuple[str, ...]) -> None:
         pod = parts.cache.get(kinds.POD, namespace, name)
         if pod is not None:
             parts.follower.consider(pod)
+            parts.inventories.consider(pod)
 
 
 async def _restore(parts: _Parts, namespace: str, name: str) -> None:

@@ -11,10 +11,14 @@ from pydantic import BaseModel, ValidationError
 from model_gallery.api import labels
 from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus
 from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
+from model_gallery.catalog import selection
 from model_gallery.catalog.entry import InstallRequest
+from model_gallery.catalog.listing import Configured, Loose
+from model_gallery.catalog.selection import Selection
 from model_gallery.controller import clock, kinds
 from model_gallery.controller.follow import Follower
 from model_gallery.controller.index import IndexStore
+from model_gallery.controller.inventory import Inventories, Inventory
 from model_gallery.controller.pauses import Pauses
 from model_gallery.errors import GalleryError
 from model_gallery.protocol import report
@@ -26,14 +30,17 @@ from model_gallery.reconcile.observed import (
     Meta,
     ObservedGallery,
     ObservedModel,
+    OwnedModel,
+    ScanView,
     WorkerPhase,
     WorkerSettings,
     WorkerView,
 )
+from model_gallery.reconcile.resolution import Catalogue
 from model_gallery.runtime.cache import Cache
 from model_gallery.runtime.workqueue import Key
 
-__all__ = ["Observer"]
+__all__ = ["Observer", "loose_of"]
 
 Body = dict[str, Any]
 _Type = TypeVar("_Type", bound=BaseModel)
@@ -53,6 +60,7 @@ class Observer:
     indexes: IndexStore
     follower: Follower
     settings: WorkerSettings
+    inventories: Inventories
     pauses: Pauses = field(default_factory=Pauses)
     reserved: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     ending: set[str] = field(default_factory=set)
@@ -67,7 +75,7 @@ class Observer:
         spec, spec_error = _parsed(ModelSpec, body.get("spec"))
         status, _ = _parsed(ModelStatus, body.get("status") or {})
         status = status or ModelStatus()
-        gallery = self._gallery(key.namespace, spec.gallery_name) if spec else None
+        gallery = self._gallery(key.namespace, spec.gallery_name, key.name) if spec else None
         claim_name = gallery.claim_name if gallery else ""
         if status.storage is not None and (gallery is None or meta.deleting is not None):
             claim_name = status.storage.claim_name
@@ -86,6 +94,8 @@ class Observer:
             workers=self._workers(meta.uid),
             rival=self._rival(body, spec),
             busy_workers=self._busy(key.namespace, gallery, meta.uid),
+            busy_readers=self._readers(key.namespace, gallery, meta.uid),
+            scan=self._scan(key.namespace, gallery, meta.uid),
             progress=progress,
             host_paused_until=self.pauses.until(key.namespace, hosts, clock.now()),
             namespace_ending=key.namespace in self.ending,
@@ -100,6 +110,11 @@ class Observer:
         status, _ = _parsed(GalleryStatus, body.get("status") or {})
         meta = _meta(body)
         claim_name = claim_name_of(key.name, spec) if spec else ""
+        models = self.cache.by_index(kinds.MODEL, "gallery", f"{key.namespace}/{key.name}")
+        found = self.inventories.get(key.namespace, key.name)
+        catalogue = self.indexes.catalogue(key.namespace, key.name)
+        owned = tuple(_owned(model) for model in models if meta.uid in model["metadata"]["owners"])
+        there = set(catalogue.index.names()) if catalogue else set()
         return ObservedGallery(
             meta=meta,
             spec=spec,
@@ -107,13 +122,58 @@ class Observer:
             index=self.indexes.view(meta, spec),
             spec_error=spec_error,
             claim=self._claim(key.namespace, claim_name),
+            settings=self.settings,
+            scans=self._scans(meta),
+            changed=self.inventories.changed(key.namespace, key.name),
+            models=tuple(map(self.configured, models)),
+            loose=loose_of(found),
+            living=tuple(model["metadata"]["uid"] for model in models),
+            selection=self._selection(spec, catalogue),
+            owned=owned,
+            foreign_entries=frozenset(
+                _entry_of(model) for model in models if meta.uid not in model["metadata"]["owners"]
+            ),
+            vanished_entries=frozenset(model.entry for model in owned) - there,
+        )
+
+    def configured(self, body: Body) -> Configured:
+        """Returns a Model as listings see it."""
+        status = body.get("status") or {}
+        known = self._requests.get(body["metadata"]["uid"])
+        request = known[1] if known and isinstance(known[1], InstallRequest) else None
+        return Configured(
+            name=str(status.get("servedName") or kinds.install_name(body)),
+            weights=request.weights if request else "",
+            backend=request.backend if request else "",
+            tags=request.tags if request else (),
+            use_cases=request.use_cases if request else (),
+            ready=_is_ready(body),
+            size_bytes=status.get("sizeBytes"),
+        )
+
+    def _selection(self, spec: GallerySpec | None, catalogue: Catalogue | None) -> Selection | None:
+        if spec is None or catalogue is None:
+            return None
+        try:
+            return selection.select(spec.install, catalogue.index)
+        except GalleryError:
+            # The schema refuses such an expression; an object from before it keeps what it has.
+            return None
+
+    def _scans(self, meta: Meta) -> tuple[WorkerView, ...]:
+        place = f"{meta.namespace}/{meta.name}"
+        pods = self.cache.by_index(kinds.POD, "gallery", place)
+        return tuple(
+            _worker(job, pods)
+            for job in self.cache.by_index(kinds.JOB, "gallery", place)
+            if job["metadata"]["labels"].get(labels.LABEL_OPERATION) == "scan"
         )
 
     def forget(self, uid: str) -> None:
         """Drops what was remembered of a Model that is gone."""
         self._requests.pop(uid, None)
 
-    def _gallery(self, namespace: str, name: str) -> GalleryView | None:
+    def _gallery(self, namespace: str, name: str, model: str) -> GalleryView | None:
         body = self.cache.get(kinds.GALLERY, namespace, name)
         if body is None or body["metadata"].get("deletionTimestamp"):
             return None
@@ -125,6 +185,9 @@ class Observer:
             claim_name=claim_name_of(name, spec),
             spec=spec,
             index_digest=self.indexes.digest(namespace, name),
+            models_bytes=(
+                self._models_bytes(namespace, name, but=model) if spec.storage.max_bytes else 0
+            ),
         )
 
     def _request(
@@ -187,9 +250,40 @@ class Observer:
             job["metadata"]["labels"].get(labels.LABEL_MODEL_UID, "")
             for job in jobs
             if not job["ended"]
-            and job["metadata"]["labels"].get(labels.LABEL_OPERATION) == "install"
+            and job["metadata"]["labels"].get(labels.LABEL_OPERATION) in _FETCHING
         }
         return len((running | self.reserved.get((namespace, gallery.name), set())) - {uid})
+
+    def _readers(self, namespace: str, gallery: GalleryView | None, uid: str) -> int:
+        jobs = (
+            self.cache.by_index(kinds.JOB, "gallery", f"{namespace}/{gallery.name}")
+            if gallery
+            else []
+        )
+        return sum(
+            1
+            for job in jobs
+            if not job["ended"]
+            and job["metadata"]["labels"].get(labels.LABEL_OPERATION) == "verify"
+            and job["metadata"]["labels"].get(labels.LABEL_MODEL_UID) != uid
+        )
+
+    def _scan(self, namespace: str, gallery: GalleryView | None, uid: str) -> ScanView | None:
+        found = self.inventories.get(namespace, gallery.name) if gallery else None
+        model = found.models.get(uid) if found else None
+        if found is None or model is None:
+            return None
+        return ScanView(found.begun, model.problems, model.problems_total)
+
+    def _models_bytes(self, namespace: str, gallery: str, *, but: str) -> int:
+        return sum(
+            (model.get("status") or {}).get("sizeBytes") or 0
+            for model in self.cache.by_index(kinds.MODEL, "gallery", f"{namespace}/{gallery}")
+            if model["metadata"]["name"] != but
+        )
+
+
+_FETCHING = frozenset({"install", "repair", "ask", "plan"})
 
 
 def _meta(body: Body) -> Meta:
@@ -205,6 +299,8 @@ def _meta(body: Body) -> Meta:
         deleting=times.from_text(deleting) if deleting else None,
         has_finalizer=labels.FINALIZER in (metadata.get("finalizers") or ()),
         reconcile_at=annotations.get(labels.ANNOTATION_RECONCILE_AT, ""),
+        verify_at=annotations.get(labels.ANNOTATION_VERIFY_AT, ""),
+        collect_at=annotations.get(labels.ANNOTATION_COLLECT_AT, ""),
     )
 
 
@@ -216,6 +312,38 @@ def _parsed(type_: type[_Type], value: Any) -> tuple[_Type | None, str]:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
         return None, f"the object does not fit the schema at {where or 'its root'}: {first['msg']}"
+
+
+def _owned(body: Body) -> OwnedModel:
+    metadata = body["metadata"]
+    annotations = metadata.get("annotations") or {}
+    return OwnedModel(
+        name=metadata["name"],
+        uid=metadata["uid"],
+        entry=_entry_of(body),
+        by=annotations.get(labels.ANNOTATION_INSTALLED_BY, ""),
+        ready=_is_ready(body),
+        deleting="deletionTimestamp" in metadata,
+    )
+
+
+def _entry_of(body: Body) -> str:
+    source = (body.get("spec") or {}).get("source") or {}
+    return str((source.get("entry") or {}).get("name", ""))
+
+
+def _is_ready(body: Body) -> bool:
+    conditions = (body.get("status") or {}).get("conditions") or []
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True" for condition in conditions
+    )
+
+
+def loose_of(found: Inventory | None) -> tuple[Loose, ...] | None:
+    """Returns the loose files of an inventory as listings see them; None without one."""
+    if found is None:
+        return None
+    return tuple(Loose(file.path, file.size_bytes) for file in found.loose)
 
 
 def _seniority(body: Body) -> tuple[str, str]:

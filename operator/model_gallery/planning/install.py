@@ -23,6 +23,7 @@ __all__ = [
     "Step",
     "Wanted",
     "check_free",
+    "check_quota",
     "plan",
 ]
 
@@ -150,6 +151,21 @@ def check_free(plan: Plan, staged_bytes: int, free_bytes: int, free_inodes: int)
         raise StalledError(
             Reason.NO_SPACE,
             f"{inodes} inodes are needed and {free_inodes} are free on the volume",
+        )
+
+
+def check_quota(plan: Plan, quota_bytes: int | None) -> None:
+    """Refuses a plan whose files are larger than what the Gallery has left for them.
+
+    Raises:
+        StalledError: QuotaExceeded, with both sizes.
+    """
+    size = sum(step.wanted.size_bytes or 0 for step in plan.steps)
+    if quota_bytes is not None and size > quota_bytes:
+        raise StalledError(
+            Reason.QUOTA_EXCEEDED,
+            f"{size} bytes are needed and storage.maxBytes of the Gallery leaves {max(0, quota_bytes)};"
+            " raise it or remove a Model",
         )
 
 

@@ -151,7 +151,9 @@ class InstallOperation(_Message):
         plan_only: tell what would be fetched, and change nothing.
         keep_seconds: how long contents of an earlier plan stay for a way back.
         checksums_required: whether a file without a promised digest is refused.
-        allowed_hosts: hosts that may be asked, `.example.org` for all below; empty: any.
+        quota_bytes: most bytes that this Model's files may have; None: no limit.
+        from_receipt: the files and documents are those of the receipt, at the addresses that it
+            remembers, whatever the operation names.
     """
 
     kind: Literal["install"] = "install"
@@ -167,7 +169,8 @@ class InstallOperation(_Message):
     plan_only: bool = False
     keep_seconds: int = 0
     checksums_required: bool = False
-    allowed_hosts: tuple[str, ...] = ()
+    quota_bytes: int | None = None
+    from_receipt: bool = False
 
 
 class VerifyOperation(_Message):

@@ -190,6 +190,8 @@ class ResultLine(_Message):
         files: the first `MAX_RESULT_FILES` published files, by path.
         retry_after_seconds: what the server asked for, where it did.
         digest: sha256 over the sorted `path sha256` pairs of all fetched files.
+        source_digest: changes when the source holds something else: over paths and what it tells of
+            each file (digest, validator or size).
         model: what the headers of the weights say; None without weights that have such.
         problems: of a verification, the first files that are not as they were published.
         volume: of a scan.
@@ -207,6 +209,7 @@ class ResultLine(_Message):
     fetched_bytes: int = 0
     retry_after_seconds: float | None = None
     digest: str = ""
+    source_digest: str = ""
     model: ModelFacts | None = None
     problems: tuple[FileProblem, ...] = ()
     problems_total: int = 0

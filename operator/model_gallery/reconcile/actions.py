@@ -9,7 +9,9 @@ __all__ = [
     "Action",
     "AddFinalizer",
     "ApplyClaim",
+    "ApplyModel",
     "DeleteJob",
+    "DeleteModel",
     "LoadIndex",
     "RemoveFinalizer",
     "StartWorker",
@@ -61,8 +63,32 @@ class ApplyClaim:
 
 
 @dataclass(frozen=True, slots=True)
+class ApplyModel:
+    """Apply a Model that a Gallery owns."""
+
+    model: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class DeleteModel:
+    """Delete a Model that a Gallery owns; its own finalizer removes the files."""
+
+    name: str
+    uid: str
+
+
+@dataclass(frozen=True, slots=True)
 class LoadIndex:
     """Have the index fetched in the background; its arrival wakes the Gallery and its Models."""
 
 
-Action = AddFinalizer | RemoveFinalizer | StartWorker | DeleteJob | ApplyClaim | LoadIndex
+Action = (
+    AddFinalizer
+    | RemoveFinalizer
+    | StartWorker
+    | DeleteJob
+    | ApplyClaim
+    | ApplyModel
+    | DeleteModel
+    | LoadIndex
+)

@@ -39,6 +39,7 @@ def succeeded(status: ModelStatus, worker: WorkerView, revision: str, now: datet
                 digest=f"sha256:{result.digest}" if result.digest else "",
                 plan_digest=worker.plan_digest,
                 resolved_time=moment,
+                source_digest=result.source_digest,
             ),
             "size_bytes": result.size_bytes,
             "size_text": sizes.to_text(result.size_bytes),
@@ -51,6 +52,11 @@ def succeeded(status: ModelStatus, worker: WorkerView, revision: str, now: datet
             "last_failure": None,
             "installed_time": moment,
             "verified_time": moment if result.verified else None,
+            "checked_time": moment,
+            "asked_time": moment,
+            "update_available": None,
+            "damage": None,
+            "plan": None,
         }
     )
 

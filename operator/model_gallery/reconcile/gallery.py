@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from datetime import datetime
 
 from model_gallery.api.conditions import ConditionType, Reason
 from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus, StorageStatus
 from model_gallery.errors import StalledError
-from model_gallery.reconcile import model, names, times
+from model_gallery.reconcile import listing, model, names, scanning, stocking, times
 from model_gallery.reconcile.actions import ApplyClaim, LoadIndex
 from model_gallery.reconcile.manifests import claim as claim_manifest
-from model_gallery.reconcile.observed import ClaimView, IndexView, ObservedGallery
+from model_gallery.reconcile.observed import IndexView, ObservedGallery
 from model_gallery.reconcile.outcome import Act, Done, Outcome, Pause, Stall, Wait
 from model_gallery.reconcile.summary import Fact, summarize
 
@@ -20,9 +21,10 @@ __all__ = ["Decision", "claim_name_of", "decide", "status_after"]
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do; the status follows from what was observed."""
+    """What to do, and the status without its conditions."""
 
     outcome: Outcome
+    status: GalleryStatus
 
 
 def claim_name_of(name: str, spec: GallerySpec) -> str:
@@ -34,18 +36,51 @@ def decide(observed: ObservedGallery, now: datetime) -> Decision:
     """Returns the decision of the first open step."""
     spec = observed.spec
     if observed.meta.deleting is not None:
-        return Decision(Done())
+        return Decision(Done(), observed.status)
     if spec is None:
-        return Decision(Stall(Reason.INVALID_SPEC, observed.spec_error))
+        return Decision(Stall(Reason.INVALID_SPEC, observed.spec_error), observed.status)
     if spec.suspend:
-        return Decision(Pause(Reason.SUSPENDED, "spec.suspend is true; files and index are kept"))
+        message = "spec.suspend is true; files and index are kept"
+        return Decision(Pause(Reason.SUSPENDED, message), observed.status)
     index = _index(observed.index, now)
     if isinstance(index, Act):
-        return Decision(index)
+        return Decision(index, observed.status)
     storage = _storage(observed, spec)
     if storage is not None:
-        return Decision(storage)
-    return Decision(index)
+        return Decision(storage, observed.status)
+    return _keep(observed, spec, index, now)
+
+
+def _keep(observed: ObservedGallery, spec: GallerySpec, index: Outcome, now: datetime) -> Decision:
+    """What goes on beside the index: Models of its own, and looks at the volume."""
+    kept = stocking.stock(observed)
+    status = observed.status.model_copy(update={"install": kept.status})
+    if kept.actions:
+        message = f"Keeping {len(kept.actions)} Models as spec.install says"
+        return Decision(Act(kept.actions, Reason.PROGRESSING, message), status)
+    if observed.claim is None or observed.claim.phase != "Bound":
+        return Decision(index, status)
+    seen = scanning.scan(dataclasses.replace(observed, status=status), spec, now)
+    if seen.start is not None:
+        return Decision(Act((seen.start,), Reason.PROGRESSING, "Scanning the volume"), seen.status)
+    return Decision(_sooner(index, seen.left), seen.status)
+
+
+def _sooner(outcome: Outcome, seconds: float | None) -> Outcome:
+    """Returns the outcome, to be looked at again after so many seconds at the latest."""
+    match outcome:
+        case Done(message=message, recheck_seconds=left):
+            return Done(message, _least(left, seconds))
+        case Wait(reason=reason, message=message, retry_seconds=left):
+            return Wait(reason, message, _least(left, seconds))
+        case Stall(reason=reason, message=message, recheck_seconds=left):
+            return Stall(reason, message, _least(left, seconds))
+        case _:
+            return outcome
+
+
+def _least(first: float | None, second: float | None) -> float | None:
+    return min((seconds for seconds in (first, second) if seconds is not None), default=None)
 
 
 def _index(index: IndexView, now: datetime) -> Outcome:
@@ -95,24 +130,27 @@ def status_after(observed: ObservedGallery, decision: Decision, now: datetime) -
         previous=observed.status.conditions,
         now=times.to_text(now),
     )
-    return observed.status.model_copy(
+    listed = listing.listing_of(observed, observed.spec) if observed.spec else None
+    return decision.status.model_copy(
         update={
+            "listing": listed,
             "observed_generation": observed.meta.generation,
             "conditions": conditions,
             "index": observed.index.status,
-            "storage": _storage_status(observed.claim, observed),
+            "storage": _storage_status(observed, decision.status.storage),
             "last_handled_reconcile_at": observed.meta.reconcile_at[:128],
         }
     )
 
 
-def _storage_status(claim: ClaimView | None, observed: ObservedGallery) -> StorageStatus | None:
+def _storage_status(observed: ObservedGallery, known: StorageStatus | None) -> StorageStatus | None:
     if observed.spec is None:
-        return observed.status.storage
-    return StorageStatus(
-        claim_name=claim_name_of(observed.meta.name, observed.spec),
-        capacity_bytes=claim.capacity_bytes if claim else None,
-    )
+        return known
+    claim, name = observed.claim, claim_name_of(observed.meta.name, observed.spec)
+    capacity = claim.capacity_bytes if claim else None
+    if known is None or known.claim_name != name:
+        return StorageStatus(claim_name=name, capacity_bytes=capacity)
+    return known.model_copy(update={"capacity_bytes": capacity})
 
 
 def _index_fact(index: IndexView) -> Fact:

@@ -2,95 +2,58 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
 from model_gallery.api.conditions import Reason
-from model_gallery.api.v1alpha1.gallery import Formats
-from model_gallery.api.v1alpha1.model import LastFailure, ModelStatus, StoragePlace
-from model_gallery.artifact.digest import sha256_of_value
-from model_gallery.catalog.entry import InstallRequest
-from model_gallery.protocol import exitcodes
-from model_gallery.protocol.operation import (
-    InstallOperation,
-    Owner,
-    RepositoryKind,
+from model_gallery.api.v1alpha1.model import (
+    LastFailure,
+    Mode,
+    ModelStatus,
+    Resolved,
+    UpdateMode,
 )
-from model_gallery.reconcile import attempts, names, sizes, times
-from model_gallery.reconcile.actions import DeleteJob, StartWorker
-from model_gallery.reconcile.manifests import job as job_manifest
+from model_gallery.protocol import exitcodes
+from model_gallery.reconcile import attempts, names, times, upkeep, workers
+from model_gallery.reconcile.actions import DeleteJob
 from model_gallery.reconcile.observed import (
-    ClaimView,
     GalleryView,
     ObservedModel,
     WorkerPhase,
     WorkerView,
 )
-from model_gallery.reconcile.outcome import Act, Done, Outcome, Stall, Wait
+from model_gallery.reconcile.outcome import Act, Outcome, Stall, Wait
+from model_gallery.reconcile.plan import Plan
 
-__all__ = ["OPERATION", "Plan", "decide", "plan_of"]
+__all__ = ["OPERATION", "decide", "is_held"]
 
 OPERATION = "install"
 _PENDING_PATIENCE_SECONDS = 15.0
 _QUEUE_RECHECK_SECONDS = 60.0
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What shall be on the volume, and where.
-
-    Attributes:
-        secret_name: Secret with credentials for the source; empty without one.
-        digest: over all that publishing depends on; equal digests are equal wishes.
-    """
-
-    request: InstallRequest
-    place: StoragePlace
-    secret_name: str
-    digest: str
-
-
-def plan_of(
-    request: InstallRequest, gallery: GalleryView, claim: ClaimView, secret_name: str = ""
-) -> Plan:
-    """Returns the plan of a request on its Gallery's volume.
-
-    A policy is part of it, so that a changed one is applied to what is installed; so is the Secret's
-    name, so that a Model that was refused is tried again with another.
-    """
-    place = StoragePlace(
-        claim_name=claim.name, claim_uid=claim.uid, sub_path=gallery.spec.storage.sub_path
-    )
-    digest = sha256_of_value(
-        {
-            "files": [file.model_dump() for file in request.files],
-            "documents": [document.model_dump() for document in request.documents],
-            "place": place.model_dump(),
-            "repository": request.repository.model_dump() if request.repository else None,
-            "formats": gallery.spec.policy.formats,
-            "secret": secret_name,
-        }
-    )
-    return Plan(request, place, secret_name, digest)
-
-
 def decide(
     observed: ObservedModel, gallery: GalleryView, plan: Plan, now: datetime, jitter: float
 ) -> tuple[Outcome, ModelStatus]:
     """Returns the outcome, and the status with what ended workers told folded in."""
-    stale = [job for job in _installs(observed) if job.plan_digest != plan.digest]
-    blocked = _stop_stale(stale)
+    planned = observed.spec is not None and observed.spec.mode is Mode.PLAN
+    stale = [job for job in _installs(observed) if planned or job.plan_digest != plan.digest]
+    held = is_held(observed, plan)
+    blocked = _stop_stale([] if held else [*stale, *_others(observed, plan)])
     if blocked is not None:
         return blocked, observed.status
-    status = _forget_disturbed(observed.status, stale)
-    if _is_published(status, plan):
-        return Done(_published_message(status)), status
+    status = observed.status if held else _forget_disturbed(observed.status, stale)
+    if held or (_is_published(status, plan) and not upkeep.wants_update(observed, status)):
+        return upkeep.decide(observed, gallery, plan, status, now=now, jitter=jitter)
+    if planned:
+        return upkeep.plan_ahead(observed, gallery, plan, status, now)
     worker = _current(observed, status, plan)
     if worker is not None and worker.phase is WorkerPhase.SUCCEEDED:
         status = attempts.succeeded(status, worker, gallery.index_digest, now)
         # Not only when it starts: the operator may have died between the Job and its status.
-        status = status.model_copy(update={"storage": plan.place})
-        return Done(_published_message(status)), status
+        status = status.model_copy(
+            update={"storage": plan.place, "resolved": _with_wish(status, plan)}
+        )
+        return upkeep.decide(observed, gallery, plan, status, now=now, jitter=jitter)
     if worker is not None and worker.phase is WorkerPhase.ACTIVE:
         return _running(worker, now), _under_way(status, plan)
     if worker is not None:
@@ -100,6 +63,32 @@ def decide(
 
 def _installs(observed: ObservedModel) -> list[WorkerView]:
     return [job for job in observed.workers if job.operation == OPERATION]
+
+
+def _others(observed: ObservedModel, plan: Plan) -> list[WorkerView]:
+    """Returns the workers that write or read for what was published, before something else is."""
+    published = observed.status.resolved
+    if published is not None and published.plan_digest == plan.digest:
+        return []
+    return [job for job in observed.workers if job.operation in upkeep.OPERATIONS]
+
+
+def is_held(observed: ObservedModel, plan: Plan) -> bool:
+    """Whether what is published stays although the index holds something else by now."""
+    spec, resolved = observed.spec, observed.status.resolved
+    pinned = spec is not None and spec.update_policy.mode is UpdateMode.PINNED
+    return (
+        pinned
+        and resolved is not None
+        and bool(resolved.plan_digest)
+        and resolved.plan_digest != plan.digest
+        and resolved.wish_digest == plan.wish_digest
+    )
+
+
+def _with_wish(status: ModelStatus, plan: Plan) -> Resolved | None:
+    resolved = status.resolved
+    return resolved.model_copy(update={"wish_digest": plan.wish_digest}) if resolved else None
 
 
 def _stop_stale(stale: list[WorkerView]) -> Outcome | None:
@@ -138,6 +127,7 @@ def _is_published(status: ModelStatus, plan: Plan) -> bool:
 def _job_name(observed: ObservedModel, status: ModelStatus, plan: Plan) -> str:
     """A new name after each success and each failure; the same one until then."""
     since = status.resolved.resolved_time if status.resolved else None
+    newer = status.update_available
     return names.worker_name(
         observed.meta.name,
         OPERATION,
@@ -145,6 +135,7 @@ def _job_name(observed: ObservedModel, status: ModelStatus, plan: Plan) -> str:
         plan.digest,
         status.attempts,
         since or "",
+        newer.found_time if newer else "",
     )
 
 
@@ -195,7 +186,9 @@ def _start_or_wait(
     if observed.busy_workers >= limit:
         message = f"Waiting for one of the {limit} workers of Gallery {gallery.name}"
         return Wait(Reason.QUEUED, message, _QUEUE_RECHECK_SECONDS), status
-    start = _start(observed, gallery, plan, _job_name(observed, status, plan))
+    operation = workers.install(observed, gallery, plan)
+    name = _job_name(observed, status, plan)
+    start = workers.job(observed, gallery, plan.place, operation, name, plan=plan)
     return Act((start,), Reason.PROGRESSING, _WORKING), _under_way(status, plan)
 
 
@@ -219,49 +212,3 @@ def _held_back(failure: LastFailure, status: ModelStatus, now: datetime) -> Outc
     if left is None:
         return None
     return Wait(Reason.PROGRESSING_WITH_RETRY, f"Trying again after: {failure.message}", left)
-
-
-def _start(observed: ObservedModel, gallery: GalleryView, plan: Plan, job_name: str) -> StartWorker:
-    meta, settings = observed.meta, observed.settings
-    operation = InstallOperation(
-        owner=Owner(namespace=meta.namespace, name=meta.name, uid=meta.uid),
-        plan_digest=plan.digest,
-        files=plan.request.files,
-        documents=plan.request.documents,
-        repository=plan.request.repository,
-        bandwidth_bytes=sizes.from_quantity(gallery.spec.worker.bandwidth_limit or "") or 0,
-        safe_formats=gallery.spec.policy.formats is Formats.SAFE,
-        network=settings.network,
-    )
-    job = job_manifest.WorkerJob(
-        name=job_name,
-        operation=OPERATION,
-        payload=operation.model_dump_json(by_alias=True),
-        plan_digest=plan.digest,
-        gallery=gallery.name,
-        claim_name=plan.place.claim_name,
-        sub_path=plan.place.sub_path,
-        owned=True,
-        secret_name=plan.secret_name,
-        ca_config_map=gallery.spec.ca_bundle.config_map_name if gallery.spec.ca_bundle else "",
-        source_claim=_source_claim(plan.request),
-        resources=gallery.spec.worker.resources,
-        node_selector=gallery.spec.worker.node_selector,
-    )
-    payload = job.payload if job.in_config_map else None
-    return StartWorker(job_manifest.manifest(job, meta, settings), payload)
-
-
-def _source_claim(request: InstallRequest) -> str:
-    repository = request.repository
-    if repository is None or repository.kind is not RepositoryKind.CLAIM:
-        return ""
-    return repository.url.removeprefix("pvc://").partition("/")[0]
-
-
-def _published_message(status: ModelStatus) -> str:
-    total = status.files_total or 0
-    if total == 0:
-        return "Published the configuration; there are no files, the backend fetches its own"
-    noun = "file" if total == 1 else "files"
-    return f"Published {total} {noun}, {status.size_text}"

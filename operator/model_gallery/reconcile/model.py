@@ -21,6 +21,7 @@ from model_gallery.reconcile.observed import (
     WorkerPhase,
 )
 from model_gallery.reconcile.outcome import Act, Outcome, Pause, Stall, Wait
+from model_gallery.reconcile.plan import Plan, plan_of
 from model_gallery.reconcile.summary import Fact, summarize
 
 __all__ = ["PROGRESS_PERIOD", "Decision", "decide", "status_after", "storage_fact"]
@@ -103,9 +104,10 @@ def _place(
         )
         return Decision(Stall(Reason.NAME_CONFLICT, message), named)
     claim = observed.claim
-    credentials = observed.spec.credentials if observed.spec else None
-    secret = credentials.secret_name if credentials else ""
-    plan = install.plan_of(request, gallery, claim, secret) if claim is not None else None
+    refused = _refused(request, gallery)
+    if refused is not None:
+        return Decision(refused, named)
+    plan = plan_of(request, gallery, claim, observed.spec) if claim and observed.spec else None
     paused = _paused(observed, gallery, plan)
     if paused is not None:
         return Decision(paused, named)
@@ -115,15 +117,38 @@ def _place(
     return Decision(outcome, status.model_copy(update={"served_name": request.served_name}))
 
 
-def _paused(
-    observed: ObservedModel, gallery: GalleryView, plan: install.Plan | None
-) -> Outcome | None:
+def _refused(request: InstallRequest, gallery: GalleryView) -> Outcome | None:
+    """Returns what the Gallery's policy has against a request; also against what is installed."""
+    policy = gallery.spec.policy
+    if policy.licenses and request.license not in policy.licenses:
+        named = f"license {request.license!r}" if request.license else "no license"
+        message = f"policy.licenses of Gallery {gallery.name} does not hold it: {named}"
+        return Stall(Reason.LICENSE_NOT_ALLOWED, message)
+    for host in sorted(request.hosts):
+        if policy.allowed_hosts and not _is_allowed(host, policy.allowed_hosts):
+            message = f"policy.allowedHosts of Gallery {gallery.name} does not hold {host}"
+            return Stall(Reason.TARGET_NOT_ALLOWED, message)
+    return None
+
+
+def _is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
+    host = host.lower()
+    return any(
+        host.endswith(pattern.lower()) if pattern.startswith(".") else host == pattern.lower()
+        for pattern in allowed
+    )
+
+
+def _paused(observed: ObservedModel, gallery: GalleryView, plan: Plan | None) -> Outcome | None:
     spec = observed.spec
     suspended = spec is not None and spec.suspend
     if not suspended and not gallery.spec.suspend:
         return None
     resolved = observed.status.resolved
-    if resolved is not None and plan is not None and resolved.plan_digest == plan.digest:
+    if plan is not None and (
+        install.is_held(observed, plan)
+        or (resolved is not None and resolved.plan_digest == plan.digest)
+    ):
         return None
     running = tuple(
         DeleteJob(job.name, job.uid)
@@ -159,7 +184,12 @@ def status_after(observed: ObservedModel, decision: Decision, now: datetime) -> 
     )
     conditions = summarize(
         decision.outcome,
-        (_resolved_fact(observed, status), _verified_fact(status), storage_fact(observed.claim)),
+        (
+            _resolved_fact(observed, status),
+            _verified_fact(status),
+            storage_fact(observed.claim),
+            *_update_fact(status),
+        ),
         generation=observed.meta.generation,
         previous=observed.status.conditions,
         now=moment,
@@ -227,15 +257,25 @@ _UNRESOLVABLE = frozenset(
 )
 
 
+def _update_fact(status: ModelStatus) -> tuple[Fact, ...]:
+    newer = status.update_available
+    if newer is None:
+        return ()
+    message = f"the source holds {newer.revision or 'something else'}"
+    return (Fact(ConditionType.UPDATE_AVAILABLE, "True", Reason.UPDATE_AVAILABLE, message),)
+
+
 def _verified_fact(status: ModelStatus) -> Fact:
     verified = ConditionType.VERIFIED
+    if status.damage is not None:
+        return Fact(verified, "False", Reason.FILES_DAMAGED, status.damage.message)
     failure = status.last_failure
     if failure is not None and failure.reason == Reason.CHECKSUM_MISMATCH:
         return Fact(verified, "False", Reason.CHECKSUM_MISMATCH, failure.message)
     if status.resolved is None or not status.resolved.plan_digest:
         return Fact(verified, "Unknown", Reason.NOT_INSTALLED)
     if status.verified_time:
-        message = "every fetched byte met its promised sha256"
+        message = "every published byte meets its promised sha256"
         return Fact(verified, "True", Reason.SUCCEEDED, message)
     message = "the source promised no sha256; status.files holds what came"
     return Fact(verified, "Unknown", Reason.NO_CHECKSUM, message)

@@ -9,9 +9,11 @@ from enum import StrEnum
 from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus, IndexStatus
 from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
 from model_gallery.catalog.entry import InstallRequest
+from model_gallery.catalog.listing import Configured, Loose
+from model_gallery.catalog.selection import Selection
 from model_gallery.errors import GalleryError
 from model_gallery.protocol.operation import NetworkPolicy
-from model_gallery.protocol.report import ProgressLine, ResultLine
+from model_gallery.protocol.report import FileProblem, ProgressLine, ResultLine
 
 __all__ = [
     "ClaimView",
@@ -20,6 +22,8 @@ __all__ = [
     "Meta",
     "ObservedGallery",
     "ObservedModel",
+    "OwnedModel",
+    "ScanView",
     "WorkerPhase",
     "WorkerSettings",
     "WorkerView",
@@ -34,6 +38,8 @@ class Meta:
         deleting: when deletion was asked for; None while it was not.
         has_finalizer: whether our finalizer stands on the object.
         reconcile_at: value of the annotation that asks for a reconciliation; empty without.
+        verify_at: of the one that asks for a verification.
+        collect_at: of the one that asks for a collection of what nobody needs.
     """
 
     namespace: str
@@ -44,6 +50,8 @@ class Meta:
     deleting: datetime | None = None
     has_finalizer: bool = False
     reconcile_at: str = ""
+    verify_at: str = ""
+    collect_at: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +100,32 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
+class ScanView:
+    """What the last scan of the volume told of one Model.
+
+    Attributes:
+        begun: when the scan began.
+        problems: the first ones.
+    """
+
+    begun: datetime
+    problems: tuple[FileProblem, ...] = ()
+    problems_total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class GalleryView:
-    """What a Model needs of its Gallery."""
+    """What a Model needs of its Gallery.
+
+    Attributes:
+        models_bytes: what the other Models of the Gallery have published, together.
+    """
 
     name: str
     claim_name: str
     spec: GallerySpec
     index_digest: str = ""
+    models_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +159,8 @@ class ObservedModel:
         workers: our Jobs for this Model's uid.
         rival: name of an older Model of the Gallery with the same name; empty without.
         busy_workers: workers of the Gallery that run for other Models.
+        busy_readers: verifications that run for other Models of the Gallery.
+        scan: what the last scan told; None where it did not see the Model.
         host_paused_until: when a host of the source may be asked again, which told another Model of the
             namespace to wait; None: now.
         progress: the newest progress line of the running worker, and when it came.
@@ -149,6 +178,8 @@ class ObservedModel:
     workers: tuple[WorkerView, ...] = ()
     rival: str = ""
     busy_workers: int = 0
+    busy_readers: int = 0
+    scan: ScanView | None = None
     host_paused_until: datetime | None = None
     progress: tuple[ProgressLine, datetime] | None = None
     namespace_ending: bool = False
@@ -174,8 +205,38 @@ class IndexView:
 
 
 @dataclass(frozen=True, slots=True)
+class OwnedModel:
+    """A Model that its Gallery made.
+
+    Attributes:
+        entry: that it installs.
+        by: the field that asked for it, `entries` or `matching`.
+    """
+
+    name: str
+    uid: str
+    entry: str
+    by: str
+    ready: bool = False
+    deleting: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class ObservedGallery:
-    """A Gallery and its surroundings at one moment."""
+    """A Gallery and its surroundings at one moment.
+
+    Attributes:
+        settings: how scans run; None where none shall.
+        scans: our scan Jobs for this Gallery.
+        changed: when a worker last ended that may have changed the volume; None: none did.
+        models: its Models, for the listing.
+        loose: files that no Model owns; None: not known since the operator started.
+        living: uids of the Models on the volume.
+        selection: entries to keep installed; None while the index is not loaded.
+        owned: the Models that the Gallery made.
+        foreign_entries: entries that Models install which the Gallery did not make.
+        vanished_entries: entries of its own Models that the index no longer holds.
+    """
 
     meta: Meta
     spec: GallerySpec | None
@@ -183,3 +244,13 @@ class ObservedGallery:
     index: IndexView
     spec_error: str = ""
     claim: ClaimView | None = None
+    settings: WorkerSettings | None = None
+    scans: tuple[WorkerView, ...] = ()
+    changed: datetime | None = None
+    models: tuple[Configured, ...] = ()
+    loose: tuple[Loose, ...] | None = None
+    living: tuple[str, ...] = ()
+    selection: Selection | None = None
+    owned: tuple[OwnedModel, ...] = ()
+    foreign_entries: frozenset[str] = frozenset()
+    vanished_entries: frozenset[str] = frozenset()

@@ -25,6 +25,8 @@ class ReceiptFile(BaseModel):
 
     Attributes:
         fetched: False for a document, of which there is no copy under its digest.
+        url: where it came from; empty for a document.
+        content: of a document.
         modified_ns: the file system's time of its last change when it was published; 0: unknown.
     """
 
@@ -35,6 +37,8 @@ class ReceiptFile(BaseModel):
     sha256: str
     fetched: bool = True
     modified_ns: int = 0
+    url: str = ""
+    content: str = ""
 
 
 class KeptContent(BaseModel):

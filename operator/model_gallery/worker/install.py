@@ -19,7 +19,7 @@ from model_gallery.errors import StalledError, TransientError
 from model_gallery.planning import install as planning
 from model_gallery.planning import remove as removal
 from model_gallery.planning.install import Found, Owned, Plan, Step, Wanted
-from model_gallery.protocol.operation import InstallOperation
+from model_gallery.protocol.operation import Document, InstallOperation, WantedFile
 from model_gallery.protocol.report import MAX_RESULT_FILES, PlanLine, PublishedFile, ResultLine
 from model_gallery.sources.base import RemoteFile
 from model_gallery.storage import layout, receipts
@@ -54,7 +54,7 @@ class Install:
     def run(self) -> ResultLine:
         """Carries the operation out and returns its result."""
         checked = self._recheck()
-        wish = self.resolver.resolve(self.operation, self.volume, checked)
+        wish = self.resolver.resolve(self._as_recorded(), self.volume, checked)
         check_complete(wish.files)
         self._check_promises(wish)
         found = self._found(wish, checked)
@@ -62,13 +62,14 @@ class Install:
         self._tell(plan, wish)
         if self.operation.plan_only:
             return self._planned(plan, wish)
+        planning.check_quota(plan, self.operation.quota_bytes)
         planning.check_free(plan, self._staged_bytes(), *self.volume.free())
         self.fetcher.good = checked.damaged
         contents = self._contents(plan, wish)
         receipt = self._receipt(contents, plan, found)
         receipts.write(self.volume, receipt)
         self._publish(receipt, plan, found, wish)
-        self._clean(receipt)
+        self._clean(receipt, wish)
         return self._result(receipt, contents, plan, wish)
 
     def _recheck(self) -> Recheck:
@@ -77,6 +78,32 @@ class Install:
         if not self.operation.recheck or receipt is None:
             return Recheck()
         return recheck(receipt, self.volume, Comparer(self.volume, Throttle(0)))
+
+    def _as_recorded(self) -> InstallOperation:
+        """Returns the operation; with the files of the receipt, where that was asked for."""
+        if not self.operation.from_receipt:
+            return self.operation
+        receipt = receipts.read_all(self.volume).get(self.operation.owner.uid)
+        if receipt is None:
+            message = (
+                "the volume holds no receipt of this Model, so what was published is not known"
+            )
+            raise StalledError(Reason.SOURCE_INVALID, message)
+        return self.operation.model_copy(
+            update={
+                "files": tuple(
+                    WantedFile(path=file.path, url=file.url, sha256=file.sha256)
+                    for file in receipt.files
+                    if file.fetched
+                ),
+                "documents": tuple(
+                    Document(path=file.path, content=file.content)
+                    for file in receipt.files
+                    if not file.fetched
+                ),
+                "repository": None,
+            }
+        )
 
     def _check_promises(self, wish: Wish) -> None:
         if not self.operation.checksums_required:
@@ -245,7 +272,7 @@ class Install:
                 raise _taken(path)
         self.volume.write(parts, content, layout.temporary(self.operation.owner.uid))
 
-    def _clean(self, receipt: Receipt) -> None:
+    def _clean(self, receipt: Receipt, wish: Wish) -> None:
         """Removes what the plan no longer publishes, then staging."""
         owned = sweep.owned(receipts.read_all(self.volume), without=receipt.uid)
         mine = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.files]
@@ -256,15 +283,23 @@ class Install:
         leaving += [Owned("", content.sha256, receipt.owner) for content in expired]
         mine += [Owned("", content.sha256, receipt.owner) for content in kept]
         sweep.carry_out(self.volume, removal.plan(leaving, [*owned, *mine]))
-        files = tuple(map(self._settled, receipt.files))
+        files = tuple(self._settled(file, wish) for file in receipt.files)
         receipts.write(
             self.volume, receipt.model_copy(update={"leaving": (), "kept": kept, "files": files})
         )
         sweep.remove_staging(self.volume, receipt.uid)
 
-    def _settled(self, file: ReceiptFile) -> ReceiptFile:
+    def _settled(self, file: ReceiptFile, wish: Wish) -> ReceiptFile:
+        """Returns the entry with what a later look and a repair need."""
         facts = self.volume.facts(tuple(file.path.split("/")))
-        return file.model_copy(update={"modified_ns": facts.modified_ns if facts else 0})
+        remote = wish.files.get(file.path)
+        return file.model_copy(
+            update={
+                "modified_ns": facts.modified_ns if facts else 0,
+                "url": remote.url if remote else "",
+                "content": wish.documents.get(file.path, ""),
+            }
+        )
 
     def _planned(self, plan: Plan, wish: Wish) -> ResultLine:
         """Returns what an install would do, with unknown sizes and digests left out."""
@@ -273,6 +308,7 @@ class Install:
             plan_digest=self.operation.plan_digest,
             reason=Reason.SUCCEEDED,
             revision=wish.revision,
+            source_digest=_digest_of_source(wish),
             files=tuple(
                 PublishedFile(
                     path=item.path, size_bytes=item.size_bytes or 0, sha256=item.sha256 or ""
@@ -282,7 +318,6 @@ class Install:
             files_total=len(fetched),
             size_bytes=sum(item.size_bytes or 0 for item in fetched),
             fetched_bytes=sum(step.wanted.size_bytes or 0 for step in plan.steps if step.fetch),
-            digest=_digest_of_plan(plan),
         )
 
     def _result(
@@ -293,6 +328,7 @@ class Install:
             plan_digest=receipt.plan_digest,
             reason=Reason.SUCCEEDED,
             revision=wish.revision,
+            source_digest=_digest_of_source(wish),
             verified=bool(fetched)
             and not wish.recorded
             and all(map(_is_promised, wish.files.values())),
@@ -323,13 +359,12 @@ def _known(step: Step) -> ReceiptFile:
     )
 
 
-def _digest_of_plan(plan: Plan) -> str:
-    """Returns a digest that changes when the source holds other files; sizes stand in for digests."""
+def _digest_of_source(wish: Wish) -> str:
+    """Returns a digest that changes when the source holds something else."""
     return sha256_of_value(
         sorted(
-            [step.wanted.path, step.wanted.sha256 or str(step.wanted.size_bytes)]
-            for step in plan.steps
-            if step.wanted.fetched
+            [path, file.sha256 or file.git_sha1 or file.validator or str(file.size_bytes)]
+            for path, file in wish.files.items()
         )
     )
 

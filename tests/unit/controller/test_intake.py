@@ -25,6 +25,9 @@ class Keys:
     def add(self, key: Key) -> None:
         self.added.append(key)
 
+    def add_after(self, key: Key, seconds: float) -> None:
+        self.later = (key, seconds)
+
     def take(self) -> set[tuple[str, str]]:
         taken = {(key.kind, key.name) for key in self.added}
         self.added.clear()
@@ -32,13 +35,16 @@ class Keys:
 
 
 class Stub:
-    """Stands for the follower and the observer, of which the intake only tells what is gone."""
+    """Stands for the follower, the observer and the inventories, which the intake only tells."""
 
     def consider(self, pod: Any) -> None:
         self.seen = pod
 
     def forget(self, uid: str) -> None:
         self.forgotten = uid
+
+    def note_change(self, namespace: str, gallery: str) -> None:
+        self.changed = (namespace, gallery)
 
 
 @pytest.fixture
@@ -53,7 +59,7 @@ def waiters() -> Waiters:
 
 @pytest.fixture
 def intake(keys: Keys, waiters: Waiters) -> Intake:
-    return Intake(kinds.new_cache(), keys, Stub(), Stub(), waiters)  # type: ignore[arg-type]
+    return Intake(kinds.new_cache(), keys, Stub(), Stub(), waiters, Stub())  # type: ignore[arg-type]
 
 
 def body(name: str, version: int = 1, **parts: Any) -> dict[str, Any]:

@@ -254,7 +254,12 @@ def test_another_wish_does_not_inherit_the_stall() -> None:
 def test_a_spec_change_takes_ready_away_when_the_worker_starts() -> None:
     """A script without kubectl wait's guard must not see the old Ready while the new files come."""
     request = replace(b.REQUEST, documents=())
-    observed = b.observed(status=b.published(), request=request, meta=b.meta(generation=2))
+    observed = b.observed(
+        status=b.published(),
+        request=request,
+        spec=b.spec(config={"context_size": 1}),
+        meta=b.meta(generation=2),
+    )
     status = model.status_after(observed, model.decide(observed, b.NOW, 0.0), b.NOW)
 
     ready = next(c for c in status.conditions if c.type == "Ready")

@@ -19,9 +19,11 @@ from model_gallery.api.v1alpha1.common import (
 )
 
 __all__ = [
+    "MAX_STATUS_LISTED",
     "AccessMode",
     "BackendType",
     "CaBundle",
+    "Checksums",
     "ClaimTemplate",
     "ConfigMapIndex",
     "Formats",
@@ -31,6 +33,14 @@ __all__ = [
     "IndexProblem",
     "IndexSource",
     "IndexStatus",
+    "Install",
+    "InstallStatus",
+    "ListedModel",
+    "Listing",
+    "ListingStatus",
+    "LooseFilePolicy",
+    "Matching",
+    "ModelKind",
     "Policy",
     "Rewrite",
     "ServedFrom",
@@ -40,6 +50,7 @@ __all__ = [
 ]
 
 MAX_STATUS_PROBLEMS = 20
+MAX_STATUS_LISTED = 100
 
 Quantity = Annotated[
     str,
@@ -121,6 +132,10 @@ class Storage(ApiType):
     claim_template: ClaimTemplate | None = Field(
         default=None, description="A claim that the operator creates."
     )
+    max_bytes: Quantity | None = Field(
+        default=None,
+        description="Most that the Gallery's Models may take together, such as 500Gi; absent: no limit.",
+    )
     sub_path: str = Field(
         default="",
         max_length=1024,
@@ -146,15 +161,103 @@ class Formats(StrEnum):
     ANY = "Any"
 
 
-class Policy(ApiType):
-    """What the Gallery takes."""
+class Checksums(StrEnum):
+    """Whether a file must come with a promised digest."""
 
+    WHEN_AVAILABLE = "WhenAvailable"
+    REQUIRED = "Required"
+
+
+HostPattern = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^\.?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$"),
+]
+
+
+class Policy(ApiType):
+    """What the Gallery takes. A Model cannot widen it."""
+
+    checksums: Checksums = Field(
+        default=Checksums.WHEN_AVAILABLE,
+        description=(
+            "Required refuses files for which neither the index, the Model nor the source promises"
+            " a digest."
+        ),
+    )
+    allowed_hosts: tuple[HostPattern, ...] = Field(
+        default=(),
+        max_length=64,
+        description=(
+            "Hosts that model files may be asked from, .example.org for all below; empty: any."
+            " Where a host redirects to is not limited by it: the digest is what counts."
+        ),
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    licenses: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(
+        default=(),
+        max_length=64,
+        description="Licenses, as entries name them, that may be installed; empty: any.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
     formats: Formats = Field(
         default=Formats.SAFE,
         description=(
             "Safe refuses files that can carry code (pickles, archives, programs) and broken headers,"
             " by their content. Any takes everything."
         ),
+    )
+
+
+class LooseFilePolicy(StrEnum):
+    """Which files that no Model owns a listing shows, as LocalAI has it."""
+
+    LOOSE_ONLY = "LooseOnly"
+    """Loose files only."""
+    SKIP_IF_CONFIGURED = "SkipIfConfigured"
+    """Models, and loose files that no listed Model uses as its weights."""
+    SKIP_ALWAYS = "SkipAlways"
+    """Models only."""
+    ALWAYS_INCLUDE = "AlwaysInclude"
+    """Models and all loose files."""
+
+
+class Listing(ApiType):
+    """What `status.listing` shows."""
+
+    name_regex: str = Field(
+        default="",
+        max_length=256,
+        description="RE2 expression that a name must match somewhere; empty: all.",
+        json_schema_extra=rules(
+            (
+                "self == '' || 'a'.matches(self) || !('a'.matches(self))",
+                "must be a regular expression in RE2's syntax",
+            ),
+        ),
+    )
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = Field(
+        default=(),
+        max_length=16,
+        description="Tags that the Model's entry must all have. Loose files have none.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    backend: str = Field(
+        default="", max_length=128, description="Backend that the Model must name; empty: any."
+    )
+    use_case: str = Field(
+        default="",
+        max_length=64,
+        description="Use case that the Model's configuration must know, such as chat; empty: any.",
+    )
+    loose_file_policy: LooseFilePolicy = Field(
+        default=LooseFilePolicy.SKIP_IF_CONFIGURED,
+        description="Which files that no Model owns are shown.",
+    )
+    scan_period_seconds: int = Field(
+        default=900,
+        ge=30,
+        le=31536000,
+        description="How often the volume is looked at; it is also after each change.",
     )
 
 
@@ -167,6 +270,10 @@ class Worker(ApiType):
     bandwidth_limit: Quantity | None = Field(
         default=None,
         description="Most bytes per second of each worker, such as 500Mi; absent: none.",
+    )
+    verify_bandwidth_limit: Quantity | None = Field(
+        default="200Mi",
+        description="Most bytes per second that a verification reads; null: no limit.",
     )
     resources: FreeForm = Field(
         default_factory=dict,
@@ -192,6 +299,51 @@ class BackendType(StrEnum):
     OPENAI = "OpenAI"
 
 
+class Matching(ApiType):
+    """Entries by what they say of themselves. All that is given must fit."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                (
+                    "has(self.tags) && size(self.tags) > 0"
+                    " || has(self.backend) && self.backend != ''"
+                    " || has(self.nameRegex) && self.nameRegex != ''"
+                ),
+                "must name tags, a backend or a nameRegex: it would match the whole index",
+            ),
+        )
+    )
+
+    tags: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = Field(
+        default=(),
+        max_length=16,
+        description="Tags that an entry must all have.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    backend: str = Field(default="", max_length=128, description="Backend that an entry names.")
+    name_regex: str = Field(
+        default="",
+        max_length=256,
+        description="RE2 expression that an entry's whole name must match.",
+    )
+
+
+class Install(ApiType):
+    """Entries that the Gallery itself keeps installed, as Models that it owns."""
+
+    entries: tuple[Annotated[str, Field(min_length=1, max_length=256)], ...] = Field(
+        default=(),
+        max_length=512,
+        description="Names of entries.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    matching: Matching | None = Field(default=None, description="Further entries, by selection.")
+    max_models: int = Field(
+        default=100, ge=1, le=2000, description="Most Models that the Gallery makes by selection."
+    )
+
+
 class GallerySpec(ApiType):
     """The wish."""
 
@@ -215,6 +367,14 @@ class GallerySpec(ApiType):
         default=None, description="Extra certificate authorities for the hosts of model files."
     )
     policy: Policy = Field(default_factory=Policy, description="What the Gallery takes.")
+    listing: Listing = Field(default_factory=Listing, description="What status.listing shows.")
+    install: Install = Field(
+        default_factory=Install,
+        description=(
+            "Entries kept installed. A Model that is no longer named is removed with its files; one"
+            " whose entry vanished from the index stays."
+        ),
+    )
     worker: Worker = Field(default_factory=Worker, description="How workers run.")
     suspend: bool = Field(
         default=False,
@@ -263,6 +423,80 @@ class StorageStatus(ApiType):
     capacity_bytes: int | None = Field(
         default=None, ge=0, le=2**60, description="Capacity that the claim reports."
     )
+    available_bytes: int | None = Field(
+        default=None, ge=0, le=2**60, description="What may still be written, at the last scan."
+    )
+    managed_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**60,
+        description="In files of Models, at the last scan; what several share counts once.",
+    )
+    loose_bytes: int | None = Field(
+        default=None, ge=0, le=2**60, description="In files that no Model owns, at the last scan."
+    )
+    reclaimable_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**60,
+        description="In unfinished and replaced files of ours that nobody needs, at the last scan.",
+    )
+    damaged_models: int | None = Field(
+        default=None, ge=0, le=1000000, description="Models with missing or changed files."
+    )
+    cut: bool = Field(
+        default=False, description="Whether the volume holds more files than a scan looks at."
+    )
+    scanned_time: Time | None = Field(default=None, description="When the volume was looked at.")
+    scan_message: str = Field(
+        default="", max_length=512, description="Why the last scan failed; empty after a success."
+    )
+
+
+class ModelKind(StrEnum):
+    """What stands behind a name in a listing."""
+
+    CONFIGURED = "Configured"
+    LOOSE = "Loose"
+
+
+class ListedModel(ApiType):
+    """One name of the listing."""
+
+    name: str = Field(max_length=1024, description="Served name, or path of a loose file.")
+    kind: ModelKind = Field(description="A Model, or a loose file.")
+    ready: bool = Field(default=False, description="Whether its files are published and whole.")
+    size_bytes: int | None = Field(default=None, ge=0, le=2**60, description="Size of its files.")
+
+
+class ListingStatus(ApiType):
+    """What the Gallery offers, capped; `GET /v1/models` of the operator has all of it."""
+
+    configured: int = Field(ge=0, le=1000000, description="Models that the filter lets through.")
+    loose: int = Field(ge=0, le=1000000, description="Loose files that filter and policy show.")
+    total: int = Field(ge=0, le=2000000, description="Both.")
+    models: tuple[ListedModel, ...] = Field(
+        default=(),
+        max_length=MAX_STATUS_LISTED,
+        description="The first names, sorted.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    omitted: int = Field(
+        default=0, ge=0, le=2000000, description="How many names are not shown here."
+    )
+
+
+class InstallStatus(ApiType):
+    """The entries that the Gallery keeps installed."""
+
+    wanted: int = Field(ge=0, le=100000, description="Entries named or selected.")
+    ready: int = Field(ge=0, le=100000, description="Of these, how many are Ready.")
+    missing: tuple[Annotated[str, Field(max_length=256)], ...] = Field(
+        default=(),
+        max_length=16,
+        description="Entries named that the index does not hold; the first ones.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
 
 
 class GalleryStatus(ApiType):
@@ -282,6 +516,17 @@ class GalleryStatus(ApiType):
     )
     index: IndexStatus | None = Field(default=None, description="The index in use.")
     storage: StorageStatus | None = Field(default=None, description="The volume in use.")
+    listing: ListingStatus | None = Field(
+        default=None, description="What the Gallery offers; absent before the first scan."
+    )
+    install: InstallStatus | None = Field(
+        default=None, description="The entries that the Gallery keeps installed; absent without."
+    )
+    last_handled_collect_at: str = Field(
+        default="",
+        max_length=128,
+        description="The value of modelgallery.dev/collect-requested-at that was handled.",
+    )
     last_handled_reconcile_at: str = Field(
         default="",
         max_length=128,

@@ -20,20 +20,28 @@ from model_gallery.api.v1alpha1.common import (
 
 __all__ = [
     "Credentials",
+    "Damage",
     "DeletionPolicy",
     "EntrySource",
+    "FileProblem",
     "FileSource",
     "FileStatus",
     "HuggingFaceSource",
     "LastFailure",
+    "Mode",
     "ModelFacts",
     "ModelSource",
     "ModelSpec",
     "ModelStatus",
+    "PlanStatus",
+    "PlannedFile",
     "Progress",
     "Resolved",
     "S3Source",
     "StoragePlace",
+    "UpdateAvailable",
+    "UpdateMode",
+    "UpdatePolicy",
 ]
 
 MAX_FILES = 256
@@ -207,6 +215,48 @@ class Credentials(ApiType):
     )
 
 
+class Mode(StrEnum):
+    """What is done for a Model."""
+
+    INSTALL = "Install"
+    PLAN = "Plan"
+
+
+class UpdateMode(StrEnum):
+    """What becomes of an upstream change."""
+
+    PINNED = "Pinned"
+    TRACK = "Track"
+
+
+class UpdatePolicy(ApiType):
+    """How upstream changes are met."""
+
+    mode: UpdateMode = Field(
+        default=UpdateMode.PINNED,
+        description=(
+            "Pinned keeps what was installed and shows a change in status.updateAvailable."
+            " Track installs it: beside the old files, then all at once."
+        ),
+    )
+    check_period_seconds: int = Field(
+        default=86400,
+        ge=0,
+        le=31536000,
+        description=(
+            "How often a source other than an index entry is asked for changes; 0: never."
+            " Entries are compared whenever their index changes."
+        ),
+        json_schema_extra=rules(("self == 0 || self >= 60", "must be 0 or at least 60")),
+    )
+    keep_seconds: int = Field(
+        default=86400,
+        ge=0,
+        le=31536000,
+        description="How long replaced files are kept, so that going back needs no download.",
+    )
+
+
 class ModelSpec(ApiType):
     """The wish."""
 
@@ -228,6 +278,20 @@ class ModelSpec(ApiType):
     )
     credentials: Credentials | None = Field(
         default=None, description="Credentials for the source; only the worker reads the Secret."
+    )
+    mode: Mode = Field(
+        default=Mode.INSTALL,
+        description="Plan asks the source, shows the result in status.plan, and fetches nothing.",
+    )
+    update_policy: UpdatePolicy = Field(
+        default_factory=UpdatePolicy, description="How upstream changes are met."
+    )
+    verify_period_seconds: int = Field(
+        default=86400,
+        ge=0,
+        le=31536000,
+        description="How often all published bytes are read and compared; 0: never by itself.",
+        json_schema_extra=rules(("self == 0 || self >= 60", "must be 0 or at least 60")),
     )
     deletion_policy: DeletionPolicy = Field(
         default=DeletionPolicy.DELETE,
@@ -254,6 +318,16 @@ class Resolved(ApiType):
         default="", max_length=64, description="Digest of the plan that is published."
     )
     resolved_time: Time | None = Field(default=None, description="When it was published.")
+    source_digest: str = Field(
+        default="",
+        max_length=64,
+        description="Changes when the source holds something else.",
+    )
+    wish_digest: str = Field(
+        default="",
+        max_length=64,
+        description="Digest of what the Model and its Gallery say, without what the index adds.",
+    )
 
 
 class FileStatus(ApiType):
@@ -262,6 +336,16 @@ class FileStatus(ApiType):
     path: str = Field(max_length=1024, description="Path relative to the volume's root.")
     size_bytes: int = Field(ge=0, le=2**53, description="Length in bytes.")
     sha256: str = Field(max_length=64, description="sha256 of the bytes.")
+
+
+class PlannedFile(ApiType):
+    """One file of a plan."""
+
+    path: str = Field(max_length=1024, description="Path relative to the volume's root.")
+    size_bytes: int | None = Field(
+        default=None, ge=0, le=2**53, description="Length in bytes; absent where unknown."
+    )
+    sha256: str = Field(default="", max_length=64, description="Promised sha256; empty: none.")
 
 
 class Progress(ApiType):
@@ -313,6 +397,56 @@ class ModelFacts(ApiType):
         default=None, ge=0, le=2**53, description="Weights in all files of the set."
     )
     context_length: int | None = Field(default=None, ge=0, le=2**53, description="In tokens.")
+
+
+class FileProblem(ApiType):
+    """A published file that is not as it was published."""
+
+    path: str = Field(max_length=1024, description="Path relative to the volume's root.")
+    problem: str = Field(max_length=32, description="Missing, Damaged or Touched.")
+
+
+class Damage(ApiType):
+    """What a verification or scan found wrong; gone when it is mended."""
+
+    problems: tuple[FileProblem, ...] = Field(
+        default=(),
+        max_length=MAX_STATUS_FILES,
+        description="The first files.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    total: int = Field(ge=0, le=1000000, description="How many files.")
+    found_time: Time = Field(description="When it was found.")
+    message: str = Field(default="", max_length=1024, description="A sentence for people.")
+
+
+class PlanStatus(ApiType):
+    """What an install would do."""
+
+    plan_digest: str = Field(max_length=64, description="Digest of the wish that was planned.")
+    revision: str = Field(default="", max_length=128, description="Immutable id of the source.")
+    files: tuple[PlannedFile, ...] = Field(
+        default=(),
+        max_length=MAX_STATUS_FILES,
+        description="The first files, by path.",
+        json_schema_extra={"x-kubernetes-list-type": "atomic"},
+    )
+    files_total: int = Field(default=0, ge=0, le=1000000, description="How many files.")
+    size_bytes: int = Field(default=0, ge=0, le=2**53, description="Bytes of files of known size.")
+    fetch_bytes: int = Field(
+        default=0, ge=0, le=2**53, description="Of these, what is not on the volume yet."
+    )
+    license: str = Field(default="", max_length=128, description="As the entry names it.")
+    planned_time: Time = Field(description="When the source was asked.")
+
+
+class UpdateAvailable(ApiType):
+    """Something newer upstream."""
+
+    revision: str = Field(
+        default="", max_length=128, description="Its immutable id; of entries the index's digest."
+    )
+    found_time: Time = Field(description="When it was found.")
 
 
 class ModelStatus(ApiType):
@@ -370,6 +504,27 @@ class ModelStatus(ApiType):
     verified_time: Time | None = Field(
         default=None,
         description="When all fetched bytes last met promised digests; absent without promises.",
+    )
+    checked_time: Time | None = Field(
+        default=None,
+        description="When all published bytes were last read and found as they were published.",
+    )
+    asked_time: Time | None = Field(
+        default=None, description="When the source was last asked for changes."
+    )
+    damage: Damage | None = Field(
+        default=None, description="Files found missing or changed; gone when they are mended."
+    )
+    plan: PlanStatus | None = Field(
+        default=None, description="What an install would do; with spec.mode Plan."
+    )
+    update_available: UpdateAvailable | None = Field(
+        default=None, description="Something newer upstream, of a pinned Model."
+    )
+    last_handled_verify_at: str = Field(
+        default="",
+        max_length=128,
+        description="The value of modelgallery.dev/verify-requested-at that was handled.",
     )
     last_handled_reconcile_at: str = Field(
         default="",

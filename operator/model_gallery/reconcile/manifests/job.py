@@ -40,6 +40,7 @@ class WorkerJob:
         owned: whether the Job goes with its Model; a removal outlives it.
         secret_name: Secret with credentials for the source; empty without one.
         ca_config_map: ConfigMap with extra certificate authorities in ca.crt; empty without.
+        owner_kind: Model, or Gallery for a scan.
         source_claim: claim that the files are copied from, mounted read-only; empty without one.
     """
 
@@ -56,6 +57,7 @@ class WorkerJob:
     secret_name: str = ""
     ca_config_map: str = ""
     source_claim: str = ""
+    owner_kind: str = labels.MODEL
 
     @property
     def in_config_map(self) -> bool:
@@ -70,13 +72,13 @@ def manifest(job: WorkerJob, meta: Meta, settings: WorkerSettings) -> dict[str, 
         "namespace": meta.namespace,
         "labels": _labels(job, meta),
         "annotations": {
-            labels.ANNOTATION_MODEL: meta.name,
+            **_model_annotation(job, meta),
             labels.ANNOTATION_GALLERY: job.gallery,
             labels.ANNOTATION_PLAN_DIGEST: job.plan_digest,
         },
     }
     if job.owned:
-        metadata["ownerReferences"] = [_owner(meta)]
+        metadata["ownerReferences"] = [_owner(job, meta)]
     spec: dict[str, Any] = {
         "backoffLimit": _POD_RETRIES,
         "completions": 1,
@@ -99,10 +101,14 @@ def manifest(job: WorkerJob, meta: Meta, settings: WorkerSettings) -> dict[str, 
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
 
 
-def _owner(meta: Meta) -> dict[str, Any]:
+def _model_annotation(job: WorkerJob, meta: Meta) -> dict[str, str]:
+    return {labels.ANNOTATION_MODEL: meta.name} if job.owner_kind == labels.MODEL else {}
+
+
+def _owner(job: WorkerJob, meta: Meta) -> dict[str, Any]:
     return {
         "apiVersion": labels.API_VERSION,
-        "kind": labels.MODEL,
+        "kind": job.owner_kind,
         "name": meta.name,
         "uid": meta.uid,
         "controller": True,
@@ -116,7 +122,7 @@ def _labels(job: WorkerJob, meta: Meta) -> dict[str, str]:
         labels.LABEL_COMPONENT: labels.WORKER_COMPONENT,
         labels.LABEL_MANAGED_BY: labels.MANAGED_BY,
         labels.LABEL_PART_OF: labels.PART_OF,
-        labels.LABEL_MODEL_UID: meta.uid,
+        **({labels.LABEL_MODEL_UID: meta.uid} if job.owner_kind == labels.MODEL else {}),
         labels.LABEL_OPERATION: job.operation,
     }
 

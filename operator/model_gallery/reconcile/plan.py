@@ -1,0 +1,69 @@
+"""What shall be on the volume for a Model, and the digests by which two wishes are told apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from model_gallery.api.v1alpha1.model import ModelSpec, StoragePlace
+from model_gallery.artifact.digest import sha256_of_value
+from model_gallery.catalog.entry import InstallRequest
+from model_gallery.reconcile.observed import ClaimView, GalleryView
+
+__all__ = ["Plan", "plan_of"]
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What shall be on the volume, and where.
+
+    Attributes:
+        secret_name: Secret with credentials for the source; empty without one.
+        digest: over all that publishing depends on; equal digests are equal wishes.
+        wish_digest: over the part that people wrote into Model and Gallery; where it is equal and the
+            digest is not, the index has changed.
+    """
+
+    request: InstallRequest
+    place: StoragePlace
+    secret_name: str
+    digest: str
+    wish_digest: str = ""
+
+
+def plan_of(
+    request: InstallRequest, gallery: GalleryView, claim: ClaimView, spec: ModelSpec
+) -> Plan:
+    """Returns the plan of a request on its Gallery's volume.
+
+    A policy is part of it, so that a changed one is applied to what is installed; so is the Secret's
+    name, so that a Model that was refused is tried again with another.
+    """
+    place = StoragePlace(
+        claim_name=claim.name, claim_uid=claim.uid, sub_path=gallery.spec.storage.sub_path
+    )
+    secret_name = spec.credentials.secret_name if spec.credentials else ""
+    policy = gallery.spec.policy
+    common = {
+        "place": place.model_dump(),
+        "formats": policy.formats,
+        "checksums": policy.checksums,
+        "secret": secret_name,
+    }
+    digest = sha256_of_value(
+        {
+            "files": [file.model_dump() for file in request.files],
+            "documents": [document.model_dump() for document in request.documents],
+            "repository": request.repository.model_dump() if request.repository else None,
+            **common,
+        }
+    )
+    wish_digest = sha256_of_value(
+        {
+            "source": spec.source.model_dump(mode="json"),
+            "config": spec.config,
+            "servedName": spec.served_name,
+            "rewrites": [rewrite.model_dump() for rewrite in gallery.spec.rewrites],
+            **common,
+        }
+    )
+    return Plan(request, place, secret_name, digest, wish_digest)

@@ -1,0 +1,104 @@
+"""The Models that a Gallery itself keeps: which are made, which go, and how they stand."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from model_gallery.api import labels
+from model_gallery.api.v1alpha1.gallery import InstallStatus
+from model_gallery.artifact.digest import sha256_of_value
+from model_gallery.reconcile.actions import ApplyModel, DeleteModel
+from model_gallery.reconcile.observed import ObservedGallery, OwnedModel
+
+__all__ = ["Stock", "stock"]
+
+_NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
+_MAX_STEM = 40
+_NAMED, _MATCHED = "entries", "matching"
+_PER_PASS = 50
+"""Objects written in one go; the rest follows in the next."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """What to do, and how it stands.
+
+    Attributes:
+        status: None where the Gallery keeps nothing.
+    """
+
+    actions: tuple[ApplyModel | DeleteModel, ...] = ()
+    status: InstallStatus | None = None
+
+
+def stock(observed: ObservedGallery) -> Stock:
+    """Returns the Models to make and to remove.
+
+    Removed is what is no longer asked for. An entry that vanished from the index is still asked for:
+    nothing upstream removes files from here.
+    """
+    selection = observed.selection
+    if selection is None:
+        return Stock()
+    wanted = dict.fromkeys(selection.named, _NAMED) | dict.fromkeys(selection.matched, _MATCHED)
+    owned = {model.entry: model for model in observed.owned}
+    missing = [
+        entry for entry in wanted if entry not in owned and entry not in observed.foreign_entries
+    ]
+    leaving = [
+        model
+        for model in observed.owned
+        if model.entry not in wanted and not model.deleting and not _stays(model, observed)
+    ]
+    actions: list[ApplyModel | DeleteModel] = [
+        DeleteModel(model.name, model.uid) for model in leaving
+    ]
+    actions += [ApplyModel(_manifest(observed, entry, wanted[entry])) for entry in missing]
+    if not wanted and not observed.owned and not selection.missing:
+        return Stock(tuple(actions[:_PER_PASS]))
+    ready = sum(1 for entry in wanted if entry in owned and owned[entry].ready)
+    status = InstallStatus(
+        wanted=len(wanted) + len(selection.missing),
+        ready=ready,
+        missing=tuple(name[:256] for name in selection.missing[:16]),
+    )
+    return Stock(tuple(actions[:_PER_PASS]), status)
+
+
+def _stays(model: OwnedModel, observed: ObservedGallery) -> bool:
+    spec, selection = observed.spec, observed.selection
+    if spec is None or selection is None:
+        return True
+    if model.by == _NAMED:
+        return model.entry in spec.install.entries
+    # It may have been selected for what the vanished entry said of itself.
+    return spec.install.matching is not None and model.entry in observed.vanished_entries
+
+
+def _manifest(observed: ObservedGallery, entry: str, by: str) -> dict[str, Any]:
+    meta = observed.meta
+    stem = _NOT_IN_NAMES.sub("-", entry.lower()).strip("-")[:_MAX_STEM].strip("-")
+    digits = sha256_of_value([meta.name, entry])[:6]
+    name = "-".join(part for part in (meta.name[:150], stem, digits) if part)
+    return {
+        "apiVersion": labels.API_VERSION,
+        "kind": labels.MODEL,
+        "metadata": {
+            "name": name,
+            "namespace": meta.namespace,
+            "annotations": {labels.ANNOTATION_INSTALLED_BY: by},
+            "ownerReferences": [
+                {
+                    "apiVersion": labels.API_VERSION,
+                    "kind": labels.GALLERY,
+                    "name": meta.name,
+                    "uid": meta.uid,
+                    "controller": True,
+                    "blockOwnerDeletion": True,
+                }
+            ],
+        },
+        "spec": {"galleryName": meta.name, "source": {"entry": {"name": entry}}},
+    }

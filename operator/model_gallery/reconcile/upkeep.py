@@ -1,0 +1,404 @@
+"""The life after an install: verification, repair, a look for something newer, plans without bytes.
+
+Each of these is a Job of its own whose name follows from what it is for, so that a restart of the
+operator finds it again. None of them takes Ready from a Model whose files are whole.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from model_gallery.api.conditions import Reason
+from model_gallery.api.v1alpha1.model import (
+    MAX_STATUS_FILES,
+    Damage,
+    FileProblem,
+    ModelStatus,
+    PlannedFile,
+    PlanStatus,
+    UpdateAvailable,
+    UpdateMode,
+)
+from model_gallery.protocol import report
+from model_gallery.protocol.operation import InstallOperation
+from model_gallery.protocol.report import ResultLine
+from model_gallery.reconcile import attempts, names, sizes, times, workers
+from model_gallery.reconcile.actions import StartWorker
+from model_gallery.reconcile.observed import (
+    GalleryView,
+    ObservedModel,
+    WorkerPhase,
+    WorkerView,
+)
+from model_gallery.reconcile.outcome import Act, Done, Outcome, Pause, Stall, Wait
+from model_gallery.reconcile.plan import Plan
+
+__all__ = ["OPERATIONS", "decide", "plan_ahead", "wants_update"]
+
+_VERIFY, _REPAIR, _ASK, _PLAN = "verify", "repair", "ask", "plan"
+OPERATIONS = frozenset({_VERIFY, _REPAIR, _ASK, _PLAN})
+_BUSY_SECONDS = 60.0
+_FAILED_SECONDS = 600.0
+"""As long as an ended Job stays: its name is free after that, and the next attempt may have it."""
+
+_Step = tuple[Outcome, ModelStatus]
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """What every step looks at."""
+
+    observed: ObservedModel
+    gallery: GalleryView
+    plan: Plan
+    now: datetime
+    jitter: float = 0.0
+
+    def name(self, kind: str, *seed: str | int) -> str:
+        """Returns the Job's name for one purpose."""
+        meta = self.observed.meta
+        return names.worker_name(meta.name, kind, meta.uid, self.plan.digest, *seed)
+
+    def worker(self, name: str) -> WorkerView | None:
+        """Returns the Job of a name."""
+        return next((job for job in self.observed.workers if job.name == name), None)
+
+    def start(self, name: str, kind: str) -> StartWorker:
+        """Returns the Job to start."""
+        place = self.observed.status.storage or self.plan.place
+        if kind == _VERIFY:
+            verify = workers.verify(self.observed, self.gallery)
+            return workers.job(
+                self.observed, self.gallery, place, verify, name, plan=self.plan, kind=kind
+            )
+        operation = workers.install(self.observed, self.gallery, self.plan)
+        update = {_REPAIR: self._repair(), _ASK: _ASKING, _PLAN: _ASKING}[kind]
+        operation = operation.model_copy(update=update)
+        if kind == _REPAIR:
+            operation = self._pinned(operation)
+        return workers.job(
+            self.observed, self.gallery, place, operation, name, plan=self.plan, kind=kind
+        )
+
+    def _repair(self) -> dict[str, object]:
+        resolved = self.observed.status.resolved
+        drifted = resolved is not None and resolved.plan_digest != self.plan.digest
+        if not drifted or resolved is None:
+            return {"recheck": True}
+        return {"recheck": True, "from_receipt": True, "plan_digest": resolved.plan_digest}
+
+    def _pinned(self, operation: InstallOperation) -> InstallOperation:
+        """Holds a repository at the revision that is published: a repair is no update."""
+        resolved, wanted = self.observed.status.resolved, operation.repository
+        if wanted is None or resolved is None or not resolved.revision:
+            return operation
+        held = wanted.model_copy(update={"revision": resolved.revision})
+        return operation.model_copy(update={"repository": held})
+
+
+_ASKING: dict[str, object] = {"plan_only": True, "quota_bytes": None}
+
+
+def decide(
+    observed: ObservedModel,
+    gallery: GalleryView,
+    plan: Plan,
+    status: ModelStatus,
+    *,
+    now: datetime,
+    jitter: float,
+) -> _Step:
+    """Returns the outcome for a Model whose files are published."""
+    scene = _Scene(observed, gallery, plan, now, jitter)
+    status = _without_plan(_noticed(scene, _compared(scene, status)))
+    if status.damage is not None:
+        return _repair(scene, status)
+    verified, status = _verify(scene, status)
+    if isinstance(verified, Act):
+        return verified, status
+    asked, status = _ask(scene, status)
+    if isinstance(asked, Act):
+        return asked, status
+    waits = [seconds for seconds in (verified, asked) if seconds is not None]
+    return Done(_message(status), min(waits, default=None)), status
+
+
+def wants_update(observed: ObservedModel, status: ModelStatus) -> bool:
+    """Whether something newer is known that the Model's policy takes."""
+    spec = observed.spec
+    tracks = spec is not None and spec.update_policy.mode is UpdateMode.TRACK
+    return tracks and status.update_available is not None
+
+
+def _compared(scene: _Scene, status: ModelStatus) -> ModelStatus:
+    """Shows what the index holds by now, or that it holds what is published again."""
+    resolved = status.resolved
+    drifted = resolved is not None and resolved.plan_digest != scene.plan.digest
+    known = status.update_available
+    if drifted:
+        revision = scene.gallery.index_digest
+        if known is not None and known.revision == revision:
+            return status
+        found = UpdateAvailable(revision=revision, found_time=times.to_text(scene.now))
+        return status.model_copy(update={"update_available": found})
+    if known is not None and _is_entry(scene.observed):
+        return status.model_copy(update={"update_available": None})
+    return status
+
+
+def _without_plan(status: ModelStatus) -> ModelStatus:
+    return status.model_copy(update={"plan": None}) if status.plan else status
+
+
+# Damage
+
+
+def _noticed(scene: _Scene, status: ModelStatus) -> ModelStatus:
+    """Takes over what a scan found, unless something newer is known of the files."""
+    scan = scene.observed.scan
+    if scan is None or status.damage is not None or not _is_news(scan.begun, status):
+        return status
+    certain = [item for item in scan.problems if item.problem is not report.Problem.TOUCHED]
+    if not certain:
+        return status
+    first = certain[0]
+    message = f"a scan found {first.path} {first.problem.value.lower()}"
+    return _damaged(status, certain, len(certain), message, scene.now)
+
+
+def _is_news(begun: datetime, status: ModelStatus) -> bool:
+    known = status.checked_time or status.installed_time
+    return known is None or begun > times.from_text(known)
+
+
+def _damaged(
+    status: ModelStatus,
+    problems: list[report.FileProblem],
+    total: int,
+    message: str,
+    now: datetime,
+) -> ModelStatus:
+    damage = Damage(
+        problems=tuple(
+            FileProblem(path=item.path[:1024], problem=item.problem.value)
+            for item in problems[:MAX_STATUS_FILES]
+        ),
+        total=total,
+        found_time=times.to_text(now),
+        message=message[:1024],
+    )
+    return status.model_copy(update={"damage": damage, "attempts": 0, "next_retry_time": None})
+
+
+def _repair(scene: _Scene, status: ModelStatus) -> _Step:
+    damage = status.damage
+    found = damage.found_time if damage else ""
+    name = scene.name(_REPAIR, found, status.attempts)
+    worker = scene.worker(name)
+    if worker is not None and worker.phase is WorkerPhase.SUCCEEDED:
+        return _mended(scene, status)
+    if worker is not None and worker.phase is WorkerPhase.ACTIVE:
+        return Wait(Reason.FILES_DAMAGED, _mending(damage)), status
+    if worker is not None:
+        status = attempts.failed(status, worker, scene.now, scene.jitter)
+        name = scene.name(_REPAIR, found, status.attempts)
+    held = _held_back(status, scene.now)
+    if held is not None:
+        return held, status
+    limit = scene.gallery.spec.worker.max_concurrent
+    if scene.observed.busy_workers >= limit:
+        message = f"Waiting for one of the {limit} workers of Gallery {scene.gallery.name}"
+        return Wait(Reason.QUEUED, message, _BUSY_SECONDS), status
+    start = scene.start(name, _REPAIR)
+    return Act((start,), Reason.FILES_DAMAGED, _mending(damage)), status
+
+
+def _mending(damage: Damage | None) -> str:
+    return f"Mending: {damage.message}" if damage else "Mending"
+
+
+def _held_back(status: ModelStatus, now: datetime) -> Outcome | None:
+    failure = status.last_failure
+    if failure is None or not status.attempts:
+        return None
+    reason = Reason(failure.reason)
+    if not status.next_retry_time:
+        return Stall(reason, f"the damage cannot be mended: {failure.message}")
+    left = (times.from_text(status.next_retry_time) - now).total_seconds()
+    if left <= 0:
+        return None
+    return Wait(Reason.PROGRESSING_WITH_RETRY, f"Mending again after: {failure.message}", left)
+
+
+def _mended(scene: _Scene, status: ModelStatus) -> _Step:
+    moment = times.to_text(scene.now)
+    promised = status.verified_time is not None
+    status = status.model_copy(
+        update={
+            "damage": None,
+            "attempts": 0,
+            "next_retry_time": None,
+            "last_failure": None,
+            "checked_time": moment,
+            "verified_time": moment if promised else None,
+        }
+    )
+    return Done(_message(status), 1.0), status
+
+
+# Verification
+
+
+def _verify(scene: _Scene, status: ModelStatus) -> tuple[Act | float | None, ModelStatus]:
+    """Returns the Job to start or the seconds to the next look; a result goes into the status."""
+    meta, spec = scene.observed.meta, scene.observed.spec
+    asked = bool(meta.verify_at) and meta.verify_at != status.last_handled_verify_at
+    name = scene.name(_VERIFY, status.checked_time or "", meta.verify_at)
+    worker = scene.worker(name)
+    if worker is not None:
+        return _looked(scene, status, worker)
+    period = spec.verify_period_seconds if spec else 0
+    left = None if not period else _left(status.checked_time, period, scene.now)
+    due = asked or _was_touched(scene, status) or (left is not None and left <= 0)
+    if not due:
+        return left, status
+    if scene.observed.busy_readers:
+        return _BUSY_SECONDS, status
+    return Act((scene.start(name, _VERIFY),), Reason.PROGRESSING, "Verifying the files"), status
+
+
+def _was_touched(scene: _Scene, status: ModelStatus) -> bool:
+    scan = scene.observed.scan
+    return scan is not None and scan.problems_total > 0 and _is_news(scan.begun, status)
+
+
+def _left(since: str | None, period: int, now: datetime) -> float:
+    if since is None:
+        return 0.0
+    return (times.from_text(since) + timedelta(seconds=period) - now).total_seconds()
+
+
+def _looked(
+    scene: _Scene, status: ModelStatus, worker: WorkerView
+) -> tuple[float | None, ModelStatus]:
+    if worker.phase is WorkerPhase.ACTIVE:
+        return None, status
+    if worker.phase is WorkerPhase.FAILED:
+        return _FAILED_SECONDS, status
+    status = status.model_copy(
+        update={"last_handled_verify_at": scene.observed.meta.verify_at[:128]}
+    )
+    result = worker.result or ResultLine(reason=Reason.SUCCEEDED)
+    if result.problems_total:
+        found = list(result.problems)
+        return 0.0, _damaged(status, found, result.problems_total, result.message, scene.now)
+    moment = times.to_text(scene.now)
+    promised = status.verified_time is not None
+    update = {"checked_time": moment, "verified_time": moment if promised else None}
+    return 1.0, status.model_copy(update=update)
+
+
+# Something newer
+
+
+def _ask(scene: _Scene, status: ModelStatus) -> tuple[Act | float | None, ModelStatus]:
+    """The same for the question whether the source holds something newer."""
+    spec = scene.observed.spec
+    if spec is None or _is_entry(scene.observed) or not spec.update_policy.check_period_seconds:
+        return None, status
+    name = scene.name(_ASK, status.asked_time or "")
+    worker = scene.worker(name)
+    if worker is None:
+        left = _left(status.asked_time, spec.update_policy.check_period_seconds, scene.now)
+        if left > 0:
+            return left, status
+        if scene.observed.busy_workers >= scene.gallery.spec.worker.max_concurrent:
+            return _BUSY_SECONDS, status
+        return Act((scene.start(name, _ASK),), Reason.PROGRESSING, "Asking for changes"), status
+    if worker.phase is WorkerPhase.SUCCEEDED:
+        return 1.0, _answered(scene, status, worker.result)
+    return (_FAILED_SECONDS if worker.phase is WorkerPhase.FAILED else None), status
+
+
+def _answered(scene: _Scene, status: ModelStatus, result: ResultLine | None) -> ModelStatus:
+    moment = times.to_text(scene.now)
+    status = status.model_copy(update={"asked_time": moment})
+    resolved = status.resolved
+    if result is None or resolved is None or not resolved.source_digest:
+        return status
+    if result.source_digest == resolved.source_digest:
+        return status.model_copy(update={"update_available": None})
+    known = status.update_available
+    if known is not None and known.revision == result.revision:
+        return status
+    newer = UpdateAvailable(revision=result.revision[:128], found_time=moment)
+    return status.model_copy(update={"update_available": newer})
+
+
+def _is_entry(observed: ObservedModel) -> bool:
+    return observed.spec is not None and observed.spec.source.entry is not None
+
+
+# Plans
+
+
+def plan_ahead(
+    observed: ObservedModel, gallery: GalleryView, plan: Plan, status: ModelStatus, now: datetime
+) -> _Step:
+    """Returns the outcome for a Model that shall only be planned."""
+    scene = _Scene(observed, gallery, plan, now)
+    known = status.plan
+    asked = bool(observed.meta.reconcile_at) and (
+        observed.meta.reconcile_at != status.last_handled_reconcile_at
+    )
+    if known is not None and known.plan_digest == plan.digest and not asked:
+        return Pause(Reason.PLANNED, _planned(known)), status
+    name = scene.name(_PLAN, observed.meta.reconcile_at)
+    worker = scene.worker(name)
+    if worker is None:
+        start = scene.start(name, _PLAN)
+        return Act((start,), Reason.PROGRESSING, "Asking the source"), status
+    return _told(plan, status, worker, now)
+
+
+def _told(plan: Plan, status: ModelStatus, worker: WorkerView, now: datetime) -> _Step:
+    if worker.phase is WorkerPhase.ACTIVE:
+        return Wait(Reason.PROGRESSING, "Asking the source"), status
+    if worker.phase is WorkerPhase.FAILED:
+        reason, message, _, _ = attempts.failure_of(worker)
+        return Stall(reason, message, _FAILED_SECONDS), status
+    found = _plan_status(plan, worker.result, now)
+    return Pause(Reason.PLANNED, _planned(found)), status.model_copy(update={"plan": found})
+
+
+def _plan_status(plan: Plan, result: ResultLine | None, now: datetime) -> PlanStatus:
+    told = result or ResultLine(reason=Reason.SUCCEEDED)
+    return PlanStatus(
+        plan_digest=plan.digest,
+        revision=told.revision[:128],
+        files=tuple(
+            PlannedFile(path=file.path, size_bytes=file.size_bytes or None, sha256=file.sha256)
+            for file in told.files[:MAX_STATUS_FILES]
+        ),
+        files_total=told.files_total,
+        size_bytes=told.size_bytes,
+        fetch_bytes=told.fetched_bytes,
+        license=plan.request.license[:128],
+        planned_time=times.to_text(now),
+    )
+
+
+def _planned(plan: PlanStatus) -> str:
+    return (
+        f"{plan.files_total} files, {sizes.to_text(plan.size_bytes)}, of which"
+        f" {sizes.to_text(plan.fetch_bytes)} would be fetched; set spec.mode to Install"
+    )
+
+
+def _message(status: ModelStatus) -> str:
+    total = status.files_total or 0
+    if total == 0:
+        return "Published the configuration; there are no files, the backend fetches its own"
+    noun = "file" if total == 1 else "files"
+    return f"Published {total} {noun}, {status.size_text}"

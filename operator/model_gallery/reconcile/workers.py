@@ -1,0 +1,133 @@
+"""The operations that workers are started with, and their Jobs."""
+
+from __future__ import annotations
+
+from model_gallery.api import labels
+from model_gallery.api.v1alpha1.gallery import Checksums, Formats, GallerySpec
+from model_gallery.api.v1alpha1.model import StoragePlace
+from model_gallery.catalog.entry import InstallRequest
+from model_gallery.protocol.operation import (
+    InstallOperation,
+    Owner,
+    RepositoryKind,
+    ScanOperation,
+    VerifyOperation,
+)
+from model_gallery.reconcile import sizes
+from model_gallery.reconcile.actions import StartWorker
+from model_gallery.reconcile.manifests import job as job_manifest
+from model_gallery.reconcile.observed import (
+    GalleryView,
+    Meta,
+    ObservedModel,
+    WorkerSettings,
+)
+from model_gallery.reconcile.plan import Plan
+
+__all__ = ["install", "job", "owner", "scan_job", "verify"]
+
+_Operation = InstallOperation | VerifyOperation
+
+
+def owner(meta: Meta) -> Owner:
+    """Returns the object that a worker works for."""
+    return Owner(namespace=meta.namespace, name=meta.name, uid=meta.uid)
+
+
+def install(observed: ObservedModel, gallery: GalleryView, plan: Plan) -> InstallOperation:
+    """Returns the operation that brings a plan onto the volume."""
+    policy, spec = gallery.spec.policy, observed.spec
+    return InstallOperation(
+        owner=owner(observed.meta),
+        plan_digest=plan.digest,
+        files=plan.request.files,
+        documents=plan.request.documents,
+        repository=plan.request.repository,
+        bandwidth_bytes=sizes.from_quantity(gallery.spec.worker.bandwidth_limit or "") or 0,
+        safe_formats=policy.formats is Formats.SAFE,
+        checksums_required=policy.checksums is Checksums.REQUIRED,
+        keep_seconds=spec.update_policy.keep_seconds if spec else 0,
+        quota_bytes=_quota(gallery),
+        network=observed.settings.network,
+    )
+
+
+def _quota(gallery: GalleryView) -> int | None:
+    most = sizes.from_quantity(gallery.spec.storage.max_bytes or "")
+    return None if most is None else max(0, most - gallery.models_bytes)
+
+
+def verify(observed: ObservedModel, gallery: GalleryView) -> VerifyOperation:
+    """Returns the operation that reads what is published."""
+    limit = sizes.from_quantity(gallery.spec.worker.verify_bandwidth_limit or "")
+    return VerifyOperation(owner=owner(observed.meta), bandwidth_bytes=limit or 0)
+
+
+def job(
+    observed: ObservedModel,
+    gallery: GalleryView,
+    place: StoragePlace,
+    operation: _Operation,
+    name: str,
+    *,
+    plan: Plan,
+    kind: str = "install",
+) -> StartWorker:
+    """Returns the Job of a Model's operation.
+
+    Args:
+        kind: what stands in the label; what the operation is for.
+    """
+    fetches = isinstance(operation, InstallOperation)
+    bundle = gallery.spec.ca_bundle
+    wanted = job_manifest.WorkerJob(
+        name=name,
+        operation=kind,
+        payload=operation.model_dump_json(by_alias=True, exclude_defaults=False),
+        plan_digest=plan.digest,
+        gallery=gallery.name,
+        claim_name=place.claim_name,
+        sub_path=place.sub_path,
+        owned=True,
+        secret_name=plan.secret_name if fetches else "",
+        ca_config_map=bundle.config_map_name if bundle and fetches else "",
+        source_claim=_source_claim(plan.request) if fetches else "",
+        resources=gallery.spec.worker.resources,
+        node_selector=gallery.spec.worker.node_selector,
+    )
+    payload = wanted.payload if wanted.in_config_map else None
+    return StartWorker(job_manifest.manifest(wanted, observed.meta, observed.settings), payload)
+
+
+def scan_job(
+    meta: Meta,
+    spec: GallerySpec,
+    operation: ScanOperation,
+    *,
+    claim_name: str,
+    name: str,
+    settings: WorkerSettings,
+) -> StartWorker:
+    """Returns the Job that looks at a Gallery's volume."""
+    wanted = job_manifest.WorkerJob(
+        name=name,
+        operation="scan",
+        payload=operation.model_dump_json(by_alias=True),
+        plan_digest="",
+        gallery=meta.name,
+        claim_name=claim_name,
+        sub_path=spec.storage.sub_path,
+        owned=True,
+        resources=spec.worker.resources,
+        node_selector=spec.worker.node_selector,
+        owner_kind=labels.GALLERY,
+    )
+    payload = wanted.payload if wanted.in_config_map else None
+    return StartWorker(job_manifest.manifest(wanted, meta, settings), payload)
+
+
+def _source_claim(request: InstallRequest) -> str:
+    repository = request.repository
+    if repository is None or repository.kind is not RepositoryKind.CLAIM:
+        return ""
+    return repository.url.removeprefix("pvc://").partition("/")[0]
