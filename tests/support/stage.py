@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ API_VERSION = "modelgallery.dev/v1alpha1"
 GALLERY = "demo"
 CLAIM = f"{GALLERY}-models"
 VIEWER = "viewer"
+WRITER = "writer"
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
 
@@ -117,6 +120,40 @@ class Stage:
             "exec", VIEWER, "-n", self.namespace, "--", "sh", "-c", f"cd /models && {command}"
         )
 
+    def write(self, command: str) -> str:
+        """Runs a command as somebody else who may write to the volume; returns what it printed."""
+        self.kube.apply(self._viewer(WRITER, read_only=False))
+        self.kube.run("wait", "--for=condition=Ready", f"pod/{WRITER}", "-n", self.namespace)
+        return self.kube.run(
+            "exec", WRITER, "-n", self.namespace, "--", "sh", "-c", f"cd /models && {command}"
+        )
+
+    def index(self, *entries: dict[str, Any]) -> None:
+        """Replaces the index of the Gallery."""
+        self.kube.apply(
+            {
+                "apiVersion": "v1",
+                "kind": "ConfigMap",
+                "metadata": {"name": "index", "namespace": self.namespace},
+                "data": {"index.yaml": json.dumps(entries)},
+            }
+        )
+        self.annotate("gallery", GALLERY, "modelgallery.dev/reconcile-requested-at")
+
+    def annotate(self, kind: str, name: str, annotation: str) -> str:
+        """Sets an annotation to a value that it never had; returns the value."""
+        value = f"{time.time():.3f}"
+        self.kube.run(
+            *("annotate", "--overwrite", kind, name, f"{annotation}={value}", "-n", self.namespace)
+        )
+        return value
+
+    def gallery(self) -> dict[str, Any]:
+        """Returns the Gallery."""
+        found = self.kube.get("gallery", GALLERY, self.namespace)
+        assert found is not None
+        return found
+
     def sha256(self, path: str) -> str:
         """Returns the sha256 that the viewer's sha256sum finds."""
         return self.shell(f"sha256sum -- '{path}'").split()[0].lstrip("\\")
@@ -145,7 +182,7 @@ class Stage:
         """Asks for the namespace's end."""
         self.kube.run("delete", "namespace", self.namespace, "--wait=false", "--ignore-not-found")
 
-    def _viewer(self) -> dict[str, Any]:
+    def _viewer(self, name: str = VIEWER, *, read_only: bool = True) -> dict[str, Any]:
         container = {
             "name": "viewer",
             "image": self._image(),
@@ -157,14 +194,14 @@ class Stage:
                 "capabilities": {"drop": ["ALL"]},
             },
             "volumeMounts": [
-                {"name": "models", "mountPath": "/models", "readOnly": True},
+                {"name": "models", "mountPath": "/models", "readOnly": read_only},
                 {"name": "tmp", "mountPath": "/tmp"},
             ],
         }
         return {
             "apiVersion": "v1",
             "kind": "Pod",
-            "metadata": {"name": VIEWER, "namespace": self.namespace},
+            "metadata": {"name": name, "namespace": self.namespace},
             "spec": {
                 "terminationGracePeriodSeconds": 0,
                 "automountServiceAccountToken": False,

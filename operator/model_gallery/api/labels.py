@@ -17,6 +17,7 @@ __all__ = [
     "FINALIZER",
     "GALLERY",
     "GROUP",
+    "INSTALL_FIELD_MANAGER",
     "LABEL_COMPONENT",
     "LABEL_MANAGED_BY",
     "LABEL_MODEL_UID",
@@ -43,6 +44,9 @@ GALLERY = "Gallery"
 FINALIZER = f"{GROUP}/cleanup"
 FIELD_MANAGER = "model-gallery-operator"
 STATUS_FIELD_MANAGER = "model-gallery-operator-status"
+
+INSTALL_FIELD_MANAGER = "model-gallery-operator-install"
+"""Of the Models that a Gallery makes: the finalizer has another, which would take the spec away."""
 
 ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-requested-at"
 ANNOTATION_VERIFY_AT = f"{GROUP}/verify-requested-at"

@@ -10,7 +10,7 @@ from model_gallery.api.conditions import ConditionType, Reason
 from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus, StorageStatus
 from model_gallery.errors import StalledError
 from model_gallery.reconcile import listing, model, names, scanning, stocking, times
-from model_gallery.reconcile.actions import ApplyClaim, LoadIndex
+from model_gallery.reconcile.actions import ApplyClaim, DeleteJob, LoadIndex
 from model_gallery.reconcile.manifests import claim as claim_manifest
 from model_gallery.reconcile.observed import IndexView, ObservedGallery
 from model_gallery.reconcile.outcome import Act, Done, Outcome, Pause, Stall, Wait
@@ -39,6 +39,9 @@ def decide(observed: ObservedGallery, now: datetime) -> Decision:
         return Decision(Done(), observed.status)
     if spec is None:
         return Decision(Stall(Reason.INVALID_SPEC, observed.spec_error), observed.status)
+    release = _release(observed)
+    if release is not None:
+        return Decision(release, observed.status)
     if spec.suspend:
         message = "spec.suspend is true; files and index are kept"
         return Decision(Pause(Reason.SUSPENDED, message), observed.status)
@@ -49,6 +52,16 @@ def decide(observed: ObservedGallery, now: datetime) -> Decision:
     if storage is not None:
         return Decision(storage, observed.status)
     return _keep(observed, spec, index, now)
+
+
+def _release(observed: ObservedGallery) -> Outcome | None:
+    """Lets go of a claim that is being deleted: even a finished scan's pod holds it back."""
+    claim = observed.claim
+    if claim is None or not claim.deleting:
+        return None
+    holding = tuple(DeleteJob(job.name, job.uid) for job in observed.scans if not job.deleting)
+    message = f"claim {claim.name} is being deleted"
+    return Act(holding, Reason.CLAIM_LOST, message) if holding else None
 
 
 def _keep(observed: ObservedGallery, spec: GallerySpec, index: Outcome, now: datetime) -> Decision:
