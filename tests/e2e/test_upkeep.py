@@ -147,7 +147,7 @@ def test_the_listing_shows_models_and_loose_files(stage):
     storage = stage.gallery()["status"]["storage"]
     assert storage["looseBytes"] == body(path).size + len("hello\n")
     assert storage["managedBytes"] == body("/small/first.gguf").size
-    assert 0 < storage["availableBytes"]
+    assert storage["availableBytes"] > 0
     fetched = stage.origin.stats(path)["bytes"]
     files = [{"path": "loose.gguf", "uri": URL + path, "sha256": body(path).sha256()}]
     stage.create("adopted", source={"files": files})

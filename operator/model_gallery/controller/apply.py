@@ -68,7 +68,9 @@ class Applier:
                 applied = await self.client.apply(CLAIMS, claim, manager=labels.FIELD_MANAGER)
                 self.answered(kinds.CLAIM, applied)
             case actions.ApplyModel(model=model):
-                applied = await self.client.apply(kinds.MODELS, model, manager=labels.FIELD_MANAGER)
+                applied = await self.client.apply(
+                    kinds.MODELS, model, manager=labels.INSTALL_FIELD_MANAGER
+                )
                 self.answered(kinds.MODEL, applied)
             case actions.DeleteModel(name=name, uid=uid):
                 namespace = body["metadata"]["namespace"]

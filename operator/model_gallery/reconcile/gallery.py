@@ -35,16 +35,11 @@ def claim_name_of(name: str, spec: GallerySpec) -> str:
 def decide(observed: ObservedGallery, now: datetime) -> Decision:
     """Returns the decision of the first open step."""
     spec = observed.spec
-    if observed.meta.deleting is not None:
-        return Decision(Done(), observed.status)
     if spec is None:
         return Decision(Stall(Reason.INVALID_SPEC, observed.spec_error), observed.status)
-    release = _release(observed)
-    if release is not None:
-        return Decision(release, observed.status)
-    if spec.suspend:
-        message = "spec.suspend is true; files and index are kept"
-        return Decision(Pause(Reason.SUSPENDED, message), observed.status)
+    opening = _opening(observed, spec)
+    if opening is not None:
+        return Decision(opening, observed.status)
     index = _index(observed.index, now)
     if isinstance(index, Act):
         return Decision(index, observed.status)
@@ -52,6 +47,17 @@ def decide(observed: ObservedGallery, now: datetime) -> Decision:
     if storage is not None:
         return Decision(storage, observed.status)
     return _keep(observed, spec, index, now)
+
+
+def _opening(observed: ObservedGallery, spec: GallerySpec) -> Outcome | None:
+    if observed.meta.deleting is not None:
+        return Done()
+    release = _release(observed)
+    if release is not None:
+        return release
+    if spec.suspend:
+        return Pause(Reason.SUSPENDED, "spec.suspend is true; files and index are kept")
+    return None
 
 
 def _release(observed: ObservedGallery) -> Outcome | None:

@@ -70,7 +70,13 @@ def _others(observed: ObservedModel, plan: Plan) -> list[WorkerView]:
     published = observed.status.resolved
     if published is not None and published.plan_digest == plan.digest:
         return []
-    return [job for job in observed.workers if job.operation in upkeep.OPERATIONS]
+    planned = observed.spec is not None and observed.spec.mode is Mode.PLAN
+    return [
+        job
+        for job in observed.workers
+        if job.operation in upkeep.OPERATIONS
+        and not (planned and job.plan_digest == plan.digest and job.operation == upkeep.PLAN)
+    ]
 
 
 def is_held(observed: ObservedModel, plan: Plan) -> bool:

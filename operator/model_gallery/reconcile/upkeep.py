@@ -34,10 +34,10 @@ from model_gallery.reconcile.observed import (
 from model_gallery.reconcile.outcome import Act, Done, Outcome, Pause, Stall, Wait
 from model_gallery.reconcile.plan import Plan
 
-__all__ = ["OPERATIONS", "decide", "plan_ahead", "wants_update"]
+__all__ = ["OPERATIONS", "PLAN", "decide", "plan_ahead", "wants_update"]
 
-_VERIFY, _REPAIR, _ASK, _PLAN = "verify", "repair", "ask", "plan"
-OPERATIONS = frozenset({_VERIFY, _REPAIR, _ASK, _PLAN})
+_VERIFY, _REPAIR, _ASK, PLAN = "verify", "repair", "ask", "plan"
+OPERATIONS = frozenset({_VERIFY, _REPAIR, _ASK, PLAN})
 _BUSY_SECONDS = 60.0
 _FAILED_SECONDS = 600.0
 """As long as an ended Job stays: its name is free after that, and the next attempt may have it."""
@@ -73,7 +73,7 @@ class _Scene:
                 self.observed, self.gallery, place, verify, name, plan=self.plan, kind=kind
             )
         operation = workers.install(self.observed, self.gallery, self.plan)
-        update = {_REPAIR: self._repair(), _ASK: _ASKING, _PLAN: _ASKING}[kind]
+        update = {_REPAIR: self._repair(), _ASK: _ASKING, PLAN: _ASKING}[kind]
         operation = operation.model_copy(update=update)
         if kind == _REPAIR:
             operation = self._pinned(operation)
@@ -354,10 +354,10 @@ def plan_ahead(
     )
     if known is not None and known.plan_digest == plan.digest and not asked:
         return Pause(Reason.PLANNED, _planned(known)), status
-    name = scene.name(_PLAN, observed.meta.reconcile_at)
+    name = scene.name(PLAN, observed.meta.reconcile_at)
     worker = scene.worker(name)
     if worker is None:
-        start = scene.start(name, _PLAN)
+        start = scene.start(name, PLAN)
         return Act((start,), Reason.PROGRESSING, "Asking the source"), status
     return _told(plan, status, worker, now)
 
