@@ -144,8 +144,14 @@ def test_the_listing_shows_models_and_loose_files(stage):
         lambda: names() == [("first", "Configured"), ("loose.gguf", "Loose")],
         120,
     )
+    loose = body(path).size + len("hello\n")
+    until(
+        stage,
+        "the loose bytes",
+        lambda: stage.gallery()["status"]["storage"].get("looseBytes") == loose,
+        120,
+    )
     storage = stage.gallery()["status"]["storage"]
-    assert storage["looseBytes"] == body(path).size + len("hello\n")
     assert storage["managedBytes"] == body("/small/first.gguf").size
     assert storage["availableBytes"] > 0
     fetched = stage.origin.stats(path)["bytes"]
