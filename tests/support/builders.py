@@ -6,13 +6,16 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import GallerySpec
 from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
 from model_gallery.catalog.entry import InstallRequest
+from model_gallery.protocol import operation
 from model_gallery.protocol.operation import Document, WantedFile
 from model_gallery.protocol.report import PublishedFile, ResultLine
 from model_gallery.reconcile import install, model
+from model_gallery.reconcile.actions import StartWorker
 from model_gallery.reconcile.observed import (
     ClaimView,
     GalleryView,
@@ -123,3 +126,24 @@ def published(**changes: Any) -> ModelStatus:
     ready = observed(workers=(worker(WorkerPhase.SUCCEEDED, result=success()),))
     status = model.status_after(ready, model.decide(ready, NOW, 0.0), NOW)
     return status.model_copy(update=changes)
+
+
+def job(start: StartWorker, phase: WorkerPhase = WorkerPhase.ACTIVE, **changes: Any) -> WorkerView:
+    """The Job that was started, as it is seen afterwards."""
+    metadata = start.job["metadata"]
+    view = WorkerView(
+        name=metadata["name"],
+        uid="job-uid",
+        operation=metadata["labels"][labels.LABEL_OPERATION],
+        plan_digest=metadata["annotations"][labels.ANNOTATION_PLAN_DIGEST],
+        phase=phase,
+        created=NOW,
+    )
+    return replace(view, **changes)
+
+
+def told(start: StartWorker) -> operation.AnyOperation:
+    """What the worker of a Job is told."""
+    (container,) = start.job["spec"]["template"]["spec"]["containers"]
+    variables = {entry["name"]: entry.get("value", "") for entry in container["env"]}
+    return operation.parse(start.operation or variables[operation.ENV_OPERATION])

@@ -37,8 +37,11 @@ class InstallRequest:
 
     @property
     def hosts(self) -> frozenset[str]:
-        """The hosts that are asked for the files."""
+        """The hosts that are asked for the files; of a claim and of the volume itself there is none."""
         urls = [file.url for file in self.files]
         if self.repository is not None:
             urls.append(self.repository.url)
-        return frozenset(host for url in urls if (host := urlsplit(url).hostname))
+        parts = [urlsplit(url) for url in urls]
+        return frozenset(
+            part.hostname for part in parts if part.hostname and part.scheme in {"http", "https"}
+        )

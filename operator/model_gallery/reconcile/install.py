@@ -38,7 +38,8 @@ def decide(
     planned = observed.spec is not None and observed.spec.mode is Mode.PLAN
     stale = [job for job in _installs(observed) if planned or job.plan_digest != plan.digest]
     held = is_held(observed, plan)
-    blocked = _stop_stale([] if held else [*stale, *_others(observed, plan)])
+    others = _others(observed, plan, planned=planned)
+    blocked = _stop_stale([] if held else [*stale, *others])
     if blocked is not None:
         return blocked, observed.status
     status = observed.status if held else _forget_disturbed(observed.status, stale)
@@ -65,18 +66,15 @@ def _installs(observed: ObservedModel) -> list[WorkerView]:
     return [job for job in observed.workers if job.operation == OPERATION]
 
 
-def _others(observed: ObservedModel, plan: Plan) -> list[WorkerView]:
+def _others(observed: ObservedModel, plan: Plan, *, planned: bool) -> list[WorkerView]:
     """Returns the workers that write or read for what was published, before something else is."""
     published = observed.status.resolved
     if published is not None and published.plan_digest == plan.digest:
         return []
-    planned = observed.spec is not None and observed.spec.mode is Mode.PLAN
-    return [
-        job
-        for job in observed.workers
-        if job.operation in upkeep.OPERATIONS
-        and not (planned and job.plan_digest == plan.digest and job.operation == upkeep.PLAN)
-    ]
+    others = [job for job in observed.workers if job.operation in upkeep.OPERATIONS]
+    if not planned:
+        return others
+    return [job for job in others if (job.operation, job.plan_digest) != (upkeep.PLAN, plan.digest)]
 
 
 def is_held(observed: ObservedModel, plan: Plan) -> bool:

@@ -12,13 +12,12 @@ from model_gallery.api.conditions import ConditionType, Reason
 from model_gallery.api.v1alpha1.model import ModelStatus, Progress
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.errors import GalleryError, StalledError
-from model_gallery.reconcile import install, removal, times
+from model_gallery.reconcile import install, removal, times, workers
 from model_gallery.reconcile.actions import AddFinalizer, DeleteJob
 from model_gallery.reconcile.observed import (
     ClaimView,
     GalleryView,
     ObservedModel,
-    WorkerPhase,
 )
 from model_gallery.reconcile.outcome import Act, Outcome, Pause, Stall, Wait
 from model_gallery.reconcile.plan import Plan, plan_of
@@ -106,7 +105,9 @@ def _place(
     claim = observed.claim
     refused = _refused(request, gallery)
     if refused is not None:
-        return Decision(refused, named)
+        running = workers.stop_all(observed)
+        stopping = Act(running, refused.reason, refused.message) if running else refused
+        return Decision(stopping, named)
     plan = plan_of(request, gallery, claim, observed.spec) if claim and observed.spec else None
     paused = _paused(observed, gallery, plan)
     if paused is not None:
@@ -117,7 +118,7 @@ def _place(
     return Decision(outcome, status.model_copy(update={"served_name": request.served_name}))
 
 
-def _refused(request: InstallRequest, gallery: GalleryView) -> Outcome | None:
+def _refused(request: InstallRequest, gallery: GalleryView) -> Stall | None:
     """Returns what the Gallery's policy has against a request; also against what is installed."""
     policy = gallery.spec.policy
     if policy.licenses and request.license not in policy.licenses:
@@ -150,11 +151,7 @@ def _paused(observed: ObservedModel, gallery: GalleryView, plan: Plan | None) ->
         or (resolved is not None and resolved.plan_digest == plan.digest)
     ):
         return None
-    running = tuple(
-        DeleteJob(job.name, job.uid)
-        for job in observed.workers
-        if job.phase is WorkerPhase.ACTIVE and not job.deleting
-    )
+    running = workers.stop_all(observed)
     what = "spec.suspend is true" if suspended else f"Gallery {gallery.name} is suspended"
     if running:
         return Act(running, Reason.SUSPENDED, f"{what}; stopping the worker")

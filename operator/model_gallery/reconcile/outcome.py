@@ -4,6 +4,7 @@
 | --- | --- | --- | --- |
 | Done | the world is as wished | True | |
 | Act | effects are due; look again after them | Unknown | Reconciling |
+| Act beside Done | effects are due that change nothing of what is | True | |
 | Wait | something must happen first | Unknown | Reconciling |
 | Pause | a person asked to hold still | False | |
 | Stall | only a person can mend it | False | Stalled |
@@ -34,11 +35,16 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class Act:
-    """Effects are due. After them the object is observed and decided anew."""
+    """Effects are due. After them the object is observed and decided anew.
+
+    Attributes:
+        beside: what holds meanwhile; None: nothing does until they are done.
+    """
 
     actions: tuple[Action, ...]
     reason: Reason
     message: str
+    beside: Done | None = None
 
 
 @dataclass(frozen=True, slots=True)

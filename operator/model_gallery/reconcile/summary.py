@@ -60,7 +60,7 @@ def _headline(outcome: Outcome) -> tuple[Fact, ...]:
         ConditionType.STALLED,
     )
     match outcome:
-        case Done(message=message):
+        case Done(message=message) | Act(beside=Done(message=message)):
             return (Fact(ready, "True", Reason.SUCCEEDED, message),)
         case Pause(reason=reason, message=message):
             return (Fact(ready, "False", reason, message),)

@@ -6,7 +6,7 @@ operator finds it again. None of them takes Ready from a Model whose files are w
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from model_gallery.api.conditions import Reason
@@ -20,7 +20,7 @@ from model_gallery.api.v1alpha1.model import (
     UpdateAvailable,
     UpdateMode,
 )
-from model_gallery.protocol import report
+from model_gallery.protocol import exitcodes, report
 from model_gallery.protocol.operation import InstallOperation
 from model_gallery.protocol.report import ResultLine
 from model_gallery.reconcile import attempts, names, sizes, times, workers
@@ -43,15 +43,22 @@ _FAILED_SECONDS = 600.0
 """As long as an ended Job stays: its name is free after that, and the next attempt may have it."""
 
 _Step = tuple[Outcome, ModelStatus]
+_Due = tuple[StartWorker, str] | float | None
+"""A Job to start, and what it does; the seconds until one may be; None: an event comes first."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Scene:
-    """What every step looks at."""
+    """What every step looks at.
+
+    Attributes:
+        plan: of the digest that the Jobs are for: what is published, whatever the index holds by now.
+    """
 
     observed: ObservedModel
     gallery: GalleryView
     plan: Plan
+    drifted: bool
     now: datetime
     jitter: float = 0.0
 
@@ -82,11 +89,7 @@ class _Scene:
         )
 
     def _repair(self) -> dict[str, object]:
-        resolved = self.observed.status.resolved
-        drifted = resolved is not None and resolved.plan_digest != self.plan.digest
-        if not drifted or resolved is None:
-            return {"recheck": True}
-        return {"recheck": True, "from_receipt": True, "plan_digest": resolved.plan_digest}
+        return {"recheck": True, "from_receipt": self.drifted}
 
     def _pinned(self, operation: InstallOperation) -> InstallOperation:
         """Holds a repository at the revision that is published: a repair is no update."""
@@ -110,17 +113,28 @@ def decide(
     jitter: float,
 ) -> _Step:
     """Returns the outcome for a Model whose files are published."""
-    scene = _Scene(observed, gallery, plan, now, jitter)
+    digest = status.resolved.plan_digest if status.resolved else plan.digest
+    drifted = digest != plan.digest
+    scene = _Scene(observed, gallery, replace(plan, digest=digest), drifted, now, jitter)
     status = _without_plan(_noticed(scene, _compared(scene, status)))
-    if status.damage is not None:
+    if _is_suspended(observed):
+        return _at_rest(scene, status)
+    if observed.status.damage is not None and status.damage is not None:
         return _repair(scene, status)
-    verified, status = _verify(scene, status)
-    if isinstance(verified, Act):
-        return verified, status
-    asked, status = _ask(scene, status)
-    if isinstance(asked, Act):
-        return asked, status
-    waits = [seconds for seconds in (verified, asked) if seconds is not None]
+    verified: _Due = None
+    if status.damage is None:
+        verified, status = _verify(scene, status)
+    if status.damage is not None:
+        # Written down before its Job starts: the Job's name follows from when it was found.
+        return Wait(Reason.FILES_DAMAGED, _mending(status.damage), 1.0), status
+    asked: _Due = None
+    if not isinstance(verified, tuple):
+        asked, status = _ask(scene, status)
+    for due in (verified, asked):
+        if isinstance(due, tuple):
+            start, message = due
+            return Act((start,), Reason.PROGRESSING, message, Done(_message(status))), status
+    waits = [due for due in (verified, asked) if isinstance(due, float)]
     return Done(_message(status), min(waits, default=None)), status
 
 
@@ -128,15 +142,30 @@ def wants_update(observed: ObservedModel, status: ModelStatus) -> bool:
     """Whether something newer is known that the Model's policy takes."""
     spec = observed.spec
     tracks = spec is not None and spec.update_policy.mode is UpdateMode.TRACK
-    return tracks and status.update_available is not None
+    return tracks and status.update_available is not None and not _is_suspended(observed)
+
+
+def _is_suspended(observed: ObservedModel) -> bool:
+    spec, gallery = observed.spec, observed.gallery
+    return (spec is not None and spec.suspend) or (gallery is not None and gallery.spec.suspend)
+
+
+def _at_rest(scene: _Scene, status: ModelStatus) -> _Step:
+    """Starts nothing, and stops what runs; what is published stays so."""
+    running = workers.stop_all(scene.observed)
+    damage = status.damage
+    if running:
+        beside = None if damage else Done(_message(status))
+        return Act(running, Reason.SUSPENDED, "Suspended; stopping the worker", beside), status
+    if damage is not None:
+        return Pause(Reason.SUSPENDED, f"Suspended; not mended: {damage.message}"), status
+    return Done(_message(status)), status
 
 
 def _compared(scene: _Scene, status: ModelStatus) -> ModelStatus:
     """Shows what the index holds by now, or that it holds what is published again."""
-    resolved = status.resolved
-    drifted = resolved is not None and resolved.plan_digest != scene.plan.digest
     known = status.update_available
-    if drifted:
+    if scene.drifted:
         revision = scene.gallery.index_digest
         if known is not None and known.revision == revision:
             return status
@@ -203,15 +232,26 @@ def _repair(scene: _Scene, status: ModelStatus) -> _Step:
     if worker is not None:
         status = attempts.failed(status, worker, scene.now, scene.jitter)
         name = scene.name(_REPAIR, found, status.attempts)
-    held = _held_back(status, scene.now)
+    held = None if _is_asked(scene.observed) else _held_back(status, scene.now)
+    held = held or _queued(scene)
     if held is not None:
         return held, status
-    limit = scene.gallery.spec.worker.max_concurrent
-    if scene.observed.busy_workers >= limit:
-        message = f"Waiting for one of the {limit} workers of Gallery {scene.gallery.name}"
-        return Wait(Reason.QUEUED, message, _BUSY_SECONDS), status
     start = scene.start(name, _REPAIR)
     return Act((start,), Reason.FILES_DAMAGED, _mending(damage)), status
+
+
+def _queued(scene: _Scene) -> Outcome | None:
+    limit = scene.gallery.spec.worker.max_concurrent
+    if scene.observed.busy_workers < limit:
+        return None
+    message = f"Waiting for one of the {limit} workers of Gallery {scene.gallery.name}"
+    return Wait(Reason.QUEUED, message, _BUSY_SECONDS)
+
+
+def _is_asked(observed: ObservedModel) -> bool:
+    """Whether a person asked for another attempt now."""
+    wish = observed.meta.reconcile_at
+    return bool(wish) and wish != observed.status.last_handled_reconcile_at
 
 
 def _mending(damage: Damage | None) -> str:
@@ -223,11 +263,14 @@ def _held_back(status: ModelStatus, now: datetime) -> Outcome | None:
     if failure is None or not status.attempts:
         return None
     reason = Reason(failure.reason)
-    if not status.next_retry_time:
-        return Stall(reason, f"the damage cannot be mended: {failure.message}")
-    left = (times.from_text(status.next_retry_time) - now).total_seconds()
-    if left <= 0:
-        return None
+    row = exitcodes.by_reason(reason)
+    left: float | None = None
+    if status.next_retry_time:
+        left = (times.from_text(status.next_retry_time) - now).total_seconds()
+        if left <= 0:
+            return None
+    if left is None or (row is not None and row.klass is exitcodes.Class.STALLED):
+        return Stall(reason, f"the damage cannot be mended: {failure.message}", left)
     return Wait(Reason.PROGRESSING_WITH_RETRY, f"Mending again after: {failure.message}", left)
 
 
@@ -250,8 +293,8 @@ def _mended(scene: _Scene, status: ModelStatus) -> _Step:
 # Verification
 
 
-def _verify(scene: _Scene, status: ModelStatus) -> tuple[Act | float | None, ModelStatus]:
-    """Returns the Job to start or the seconds to the next look; a result goes into the status."""
+def _verify(scene: _Scene, status: ModelStatus) -> tuple[_Due, ModelStatus]:
+    """Returns what is due; a result goes into the status."""
     meta, spec = scene.observed.meta, scene.observed.spec
     asked = bool(meta.verify_at) and meta.verify_at != status.last_handled_verify_at
     name = scene.name(_VERIFY, status.checked_time or "", meta.verify_at)
@@ -265,7 +308,7 @@ def _verify(scene: _Scene, status: ModelStatus) -> tuple[Act | float | None, Mod
         return left, status
     if scene.observed.busy_readers:
         return _BUSY_SECONDS, status
-    return Act((scene.start(name, _VERIFY),), Reason.PROGRESSING, "Verifying the files"), status
+    return (scene.start(name, _VERIFY), "Verifying the files"), status
 
 
 def _was_touched(scene: _Scene, status: ModelStatus) -> bool:
@@ -302,7 +345,7 @@ def _looked(
 # Something newer
 
 
-def _ask(scene: _Scene, status: ModelStatus) -> tuple[Act | float | None, ModelStatus]:
+def _ask(scene: _Scene, status: ModelStatus) -> tuple[_Due, ModelStatus]:
     """The same for the question whether the source holds something newer."""
     spec = scene.observed.spec
     if spec is None or _is_entry(scene.observed) or not spec.update_policy.check_period_seconds:
@@ -315,7 +358,7 @@ def _ask(scene: _Scene, status: ModelStatus) -> tuple[Act | float | None, ModelS
             return left, status
         if scene.observed.busy_workers >= scene.gallery.spec.worker.max_concurrent:
             return _BUSY_SECONDS, status
-        return Act((scene.start(name, _ASK),), Reason.PROGRESSING, "Asking for changes"), status
+        return (scene.start(name, _ASK), "Asking for changes"), status
     if worker.phase is WorkerPhase.SUCCEEDED:
         return 1.0, _answered(scene, status, worker.result)
     return (_FAILED_SECONDS if worker.phase is WorkerPhase.FAILED else None), status
@@ -325,7 +368,7 @@ def _answered(scene: _Scene, status: ModelStatus, result: ResultLine | None) -> 
     moment = times.to_text(scene.now)
     status = status.model_copy(update={"asked_time": moment})
     resolved = status.resolved
-    if result is None or resolved is None or not resolved.source_digest:
+    if result is None or resolved is None or not (result.source_digest and resolved.source_digest):
         return status
     if result.source_digest == resolved.source_digest:
         return status.model_copy(update={"update_available": None})
@@ -347,27 +390,31 @@ def plan_ahead(
     observed: ObservedModel, gallery: GalleryView, plan: Plan, status: ModelStatus, now: datetime
 ) -> _Step:
     """Returns the outcome for a Model that shall only be planned."""
-    scene = _Scene(observed, gallery, plan, now)
+    scene = _Scene(observed, gallery, plan, drifted=False, now=now)
     known = status.plan
-    asked = bool(observed.meta.reconcile_at) and (
-        observed.meta.reconcile_at != status.last_handled_reconcile_at
-    )
-    if known is not None and known.plan_digest == plan.digest and not asked:
+    if known is not None and known.plan_digest == plan.digest and not _is_asked(observed):
         return Pause(Reason.PLANNED, _planned(known)), status
+    # Until the new one is there: else the old one would stand for it once the wish is handled.
+    status = _without_plan(status)
     name = scene.name(PLAN, observed.meta.reconcile_at)
     worker = scene.worker(name)
-    if worker is None:
-        start = scene.start(name, PLAN)
-        return Act((start,), Reason.PROGRESSING, "Asking the source"), status
-    return _told(plan, status, worker, now)
+    if worker is not None:
+        return _told(plan, status, worker, now)
+    queued = _queued(scene)
+    if queued is not None:
+        return queued, status
+    return Act((scene.start(name, PLAN),), Reason.PROGRESSING, "Asking the source"), status
 
 
 def _told(plan: Plan, status: ModelStatus, worker: WorkerView, now: datetime) -> _Step:
     if worker.phase is WorkerPhase.ACTIVE:
         return Wait(Reason.PROGRESSING, "Asking the source"), status
     if worker.phase is WorkerPhase.FAILED:
-        reason, message, _, _ = attempts.failure_of(worker)
-        return Stall(reason, message, _FAILED_SECONDS), status
+        reason, message, klass, _ = attempts.failure_of(worker)
+        if klass is exitcodes.Class.STALLED:
+            return Stall(reason, message, _FAILED_SECONDS), status
+        message = f"Asking again after: {message}"
+        return Wait(Reason.PROGRESSING_WITH_RETRY, message, _FAILED_SECONDS), status
     found = _plan_status(plan, worker.result, now)
     return Pause(Reason.PLANNED, _planned(found)), status.model_copy(update={"plan": found})
 

@@ -14,17 +14,18 @@ from model_gallery.protocol.operation import (
     VerifyOperation,
 )
 from model_gallery.reconcile import sizes
-from model_gallery.reconcile.actions import StartWorker
+from model_gallery.reconcile.actions import DeleteJob, StartWorker
 from model_gallery.reconcile.manifests import job as job_manifest
 from model_gallery.reconcile.observed import (
     GalleryView,
     Meta,
     ObservedModel,
+    WorkerPhase,
     WorkerSettings,
 )
 from model_gallery.reconcile.plan import Plan
 
-__all__ = ["install", "job", "owner", "scan_job", "verify"]
+__all__ = ["install", "job", "owner", "scan_job", "stop_all", "verify"]
 
 _Operation = InstallOperation | VerifyOperation
 
@@ -97,6 +98,15 @@ def job(
     )
     payload = wanted.payload if wanted.in_config_map else None
     return StartWorker(job_manifest.manifest(wanted, observed.meta, observed.settings), payload)
+
+
+def stop_all(observed: ObservedModel) -> tuple[DeleteJob, ...]:
+    """Returns what ends the workers of a Model that still run."""
+    return tuple(
+        DeleteJob(job.name, job.uid)
+        for job in observed.workers
+        if job.phase is WorkerPhase.ACTIVE and not job.deleting
+    )
 
 
 def scan_job(
