@@ -64,6 +64,8 @@ class Reason(StrEnum):
     """The source holds something newer. `spec.updatePolicy.mode: Track` would take it."""
     IN_USE = "InUse"
     """Running pods use the files. The message names them."""
+    UNLOAD_UNSUPPORTED = "UnloadUnsupported"
+    """The backend cannot unload one model. Stop its pod, or let it sleep by its own settings."""
     NOT_IN_USE = "NotInUse"
     """No running pod is known to use the files."""
     DELETING = "Deleting"

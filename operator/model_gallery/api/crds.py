@@ -64,6 +64,7 @@ _MODEL_COLUMNS = [
     _REASON,
     _column("Served-Name", "string", ".status.servedName", "The name that backends know."),
     _column("Size", "string", ".status.sizeText", "All published files."),
+    _column("Loaded", "string", ".status.serving.state", "How it is served."),
     _column("Progress", "integer", ".status.progress.percent", "Whole percent of a transfer."),
     _AGE,
     _column("Gallery", "string", ".spec.galleryName", "Whose volume is used.", wide=True),

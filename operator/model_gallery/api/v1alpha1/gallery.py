@@ -21,6 +21,8 @@ from model_gallery.api.v1alpha1.common import (
 __all__ = [
     "MAX_STATUS_LISTED",
     "AccessMode",
+    "Backend",
+    "BackendStatus",
     "BackendType",
     "CaBundle",
     "Checksums",
@@ -43,6 +45,8 @@ __all__ = [
     "ModelKind",
     "Policy",
     "Rewrite",
+    "Scheme",
+    "Selector",
     "ServedFrom",
     "Storage",
     "StorageStatus",
@@ -344,6 +348,59 @@ class Install(ApiType):
     )
 
 
+class Scheme(StrEnum):
+    """How a backend is asked."""
+
+    HTTP = "http"
+    HTTPS = "https"
+
+
+class Selector(ApiType):
+    """Pods by their labels."""
+
+    match_labels: dict[str, Annotated[str, Field(max_length=63)]] = Field(
+        min_length=1, max_length=16, description="Labels that a pod must all have."
+    )
+
+
+class Backend(ApiType):
+    """Pods that serve models. Those that mount the Gallery's claim are found without being named."""
+
+    name: str = Field(
+        min_length=1,
+        max_length=63,
+        pattern=r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$",
+        description="Name, unique in the Gallery.",
+    )
+    selector: Selector = Field(description="The pods.")
+    type: BackendType = Field(
+        default=BackendType.AUTO,
+        description="What they run; Auto asks harmless questions until it is known.",
+    )
+    port: int | None = Field(
+        default=None,
+        ge=1,
+        le=65535,
+        description="Port of the HTTP API; absent: the first TCP port that the pod declares.",
+    )
+    scheme: Scheme = Field(
+        default=Scheme.HTTP, description="With https the certificate is not judged: it is a pod's."
+    )
+    probe_period_seconds: int = Field(
+        default=15, ge=2, le=3600, description="How often each pod is asked."
+    )
+    max_loaded: int = Field(
+        default=0,
+        ge=0,
+        le=10000,
+        description="Models that a pod may hold; of more, the longest unused go. 0: no limit.",
+    )
+    max_memory: Quantity | None = Field(
+        default=None,
+        description="Memory of a pod above which the longest unused models go; absent: no limit.",
+    )
+
+
 class GallerySpec(ApiType):
     """The wish."""
 
@@ -374,6 +431,15 @@ class GallerySpec(ApiType):
             "Entries kept installed. A Model that is no longer named is removed with its files; one"
             " whose entry vanished from the index stays."
         ),
+    )
+    backends: tuple[Backend, ...] = Field(
+        default=(),
+        max_length=32,
+        description="Pods that serve the Gallery's models, beyond those that mount its claim.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
     )
     worker: Worker = Field(default_factory=Worker, description="How workers run.")
     suspend: bool = Field(
@@ -499,6 +565,22 @@ class InstallStatus(ApiType):
     )
 
 
+class BackendStatus(ApiType):
+    """The pods of one backend."""
+
+    name: str = Field(
+        max_length=63, description="As in the spec; `mounted` for pods that only mount the claim."
+    )
+    type: str = Field(default="", max_length=32, description="What it was found to be.")
+    pods: int = Field(ge=0, le=100000, description="Running pods.")
+    ready: int = Field(ge=0, le=100000, description="Of these, how many take requests.")
+    busy: int = Field(ge=0, le=100000, description="Of these, how many work on one.")
+    loaded: int = Field(ge=0, le=1000000, description="Models in memory, over all pods.")
+    message: str = Field(
+        default="", max_length=512, description="Why a pod cannot be asked; of the first such."
+    )
+
+
 class GalleryStatus(ApiType):
     """What the operator observed."""
 
@@ -521,6 +603,15 @@ class GalleryStatus(ApiType):
     )
     install: InstallStatus | None = Field(
         default=None, description="The entries that the Gallery keeps installed; absent without."
+    )
+    backends: tuple[BackendStatus, ...] = Field(
+        default=(),
+        max_length=33,
+        description="Who serves the models.",
+        json_schema_extra={
+            "x-kubernetes-list-type": "map",
+            "x-kubernetes-list-map-keys": ["name"],
+        },
     )
     last_handled_collect_at: str = Field(
         default="",

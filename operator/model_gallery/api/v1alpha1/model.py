@@ -17,6 +17,7 @@ from model_gallery.api.v1alpha1.common import (
     exactly_one,
     rules,
 )
+from model_gallery.api.v1alpha1.serving import ServingSpec, ServingStatus
 
 __all__ = [
     "Credentials",
@@ -293,6 +294,9 @@ class ModelSpec(ApiType):
         description="How often all published bytes are read and compared; 0: never by itself.",
         json_schema_extra=rules(("self == 0 || self >= 60", "must be 0 or at least 60")),
     )
+    serving: ServingSpec = Field(
+        default_factory=ServingSpec, description="What backends shall do with it."
+    )
     deletion_policy: DeletionPolicy = Field(
         default=DeletionPolicy.DELETE,
         description="Delete removes the published files with the Model; Retain leaves them.",
@@ -520,6 +524,9 @@ class ModelStatus(ApiType):
     )
     update_available: UpdateAvailable | None = Field(
         default=None, description="Something newer upstream, of a pinned Model."
+    )
+    serving: ServingStatus | None = Field(
+        default=None, description="How it is served; absent where no pod serves the Gallery."
     )
     last_handled_verify_at: str = Field(
         default="",
