@@ -88,6 +88,10 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 - apiGroups: [""]
   resources: [configmaps]
   verbs: [get, create, patch]
+# What pods that serve cost, where the cluster tells it.
+- apiGroups: [metrics.k8s.io]
+  resources: [pods]
+  verbs: [get, list]
 - apiGroups: [events.k8s.io]
   resources: [events]
   verbs: [create, patch]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,15 +38,23 @@ class Follower:
         self._client = client
         self._wake = wake
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._progress: dict[str, Progress] = {}
+        self._progress: dict[str, tuple[Key, Progress]] = {}
 
     def progress(self, model_uid: str) -> Progress | None:
         """Returns the newest progress of a Model's running worker, and when it came."""
-        return self._progress.get(model_uid)
+        known = self._progress.get(model_uid)
+        return known[1] if known else None
+
+    def running(self) -> Iterator[tuple[str, str, report.ProgressLine]]:
+        """Returns namespace, name and newest progress of each Model with a running worker."""
+        for key, (line, _) in list(self._progress.values()):
+            yield key.namespace, key.name, line
 
     def consider(self, pod: Body) -> None:
         """Starts to follow a pod that runs, and forgets one that has ended."""
         uid = pod["metadata"]["uid"]
+        if not kinds.worker_model(pod):
+            return
         if "running" not in pod["state"]:
             if "terminated" in pod["state"]:
                 self._progress.pop(_model_uid(pod), None)
@@ -77,7 +85,7 @@ class Follower:
                 if not isinstance(line, report.ProgressLine):
                     continue
                 now = clock.now()
-                self._progress[_model_uid(pod)] = (line, now)
+                self._progress[_model_uid(pod)] = (key, (line, now))
                 if now >= next_word:
                     next_word = now + _WORD_PERIOD
                     self._wake(key)

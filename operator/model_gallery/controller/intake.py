@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from model_gallery.api import labels
 from model_gallery.controller import kinds
 from model_gallery.controller.follow import Follower
 from model_gallery.controller.inventory import Inventories
 from model_gallery.controller.observe import Observer
+from model_gallery.controller.publish import Publisher
 from model_gallery.controller.queued import Waiters
+from model_gallery.controller.tally import Tally
 from model_gallery.runtime.cache import Cache
 from model_gallery.runtime.workqueue import Key, WorkQueue
 
@@ -26,6 +28,16 @@ _WAKE_PER_FREE_PLACE = 2
 """Two are woken where one place is free, in case the first has been deleted meanwhile."""
 
 
+class Watcher(Protocol):
+    """Who watches the pods that serve."""
+
+    def changed(self) -> None:
+        """A pod or Gallery changed."""
+
+    def hurry(self, namespace: str, gallery: str) -> None:
+        """Somebody waits for a Gallery's pods."""
+
+
 @dataclass(frozen=True, slots=True)
 class Intake:
     """Takes what the API server tells."""
@@ -36,6 +48,9 @@ class Intake:
     follower: Follower
     waiters: Waiters
     inventories: Inventories
+    monitor: Watcher
+    publisher: Publisher
+    tally: Tally
 
     def take(self, kind: str, body: Body, *, gone: bool) -> None:
         """Takes the newest state of an object.
@@ -50,9 +65,12 @@ class Intake:
             if before is None or before["metadata"]["uid"] != metadata["uid"]:
                 return
             self.cache.remove(kind, namespace, name)
+            self.publisher.take(kind, body, gone=True)
         elif not self.cache.upsert(kind, body):
             return
         after = None if gone else self.cache.get(kind, namespace, name)
+        if after is not None:
+            self.publisher.take(kind, after, gone=False)
         self._tell(kind, before, after)
 
     def answered(self, kind: str, body: Body) -> None:
@@ -67,6 +85,8 @@ class Intake:
         if not self.cache.upsert(kind, body):
             return
         after = self.cache.get(kind, namespace, name)
+        if after is not None:
+            self.publisher.take(kind, after, gone=False)
         if before is None or after is None or _wish(before) != _wish(after):
             self._tell(kind, before, after)
 
@@ -87,6 +107,8 @@ class Intake:
             case kinds.CLAIM:
                 self._claim(body)
             case _:
+                if kind == kinds.JOB:
+                    self.tally.take(before, after)
                 self._worker(kind, body, gone=after is None)
 
     def _model(self, body: Body, *, gone: bool) -> None:
@@ -99,6 +121,8 @@ class Intake:
         if gone or "deletionTimestamp" in metadata:
             self._wake_rivals(body)
         gallery = str((body.get("spec") or {}).get("galleryName", ""))
+        if "deletionTimestamp" in metadata and not gone:
+            self.monitor.hurry(metadata["namespace"], gallery)
         self.queue.add_after(Key(kinds.GALLERY, metadata["namespace"], gallery), _LISTING_SECONDS)
 
     def _wake_rivals(self, body: Body) -> None:
@@ -113,6 +137,7 @@ class Intake:
         self.queue.add(Key(kinds.GALLERY, metadata["namespace"], metadata["name"]))
         if before is None or after is None or _wish(before) != _wish(after):
             self.wake_models(metadata["namespace"], metadata["name"])
+            self.monitor.changed()
 
     def _claim(self, body: Body) -> None:
         metadata = body["metadata"]
@@ -128,6 +153,9 @@ class Intake:
         metadata = body["metadata"]
         namespace, model = metadata["namespace"], kinds.worker_model(body)
         gallery = kinds.worker_gallery(body)
+        if kind == kinds.POD and not gallery:
+            self.monitor.changed()
+            return
         if model:
             self.queue.add(Key(kinds.MODEL, namespace, model))
         elif gallery:

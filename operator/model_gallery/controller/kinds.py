@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from model_gallery.api import labels
 from model_gallery.runtime.cache import Cache
@@ -17,8 +19,11 @@ __all__ = [
     "MODEL",
     "MODELS",
     "POD",
+    "USAGE_PORT",
     "install_name",
+    "known_as",
     "new_cache",
+    "spec_of",
     "worker_gallery",
     "worker_model",
 ]
@@ -29,7 +34,11 @@ GALLERIES = Resource(labels.GROUP, labels.VERSION, "galleries", labels.GALLERY)
 MODEL, GALLERY = labels.MODEL, labels.GALLERY
 JOB, POD, CLAIM = "Job", "Pod", "PersistentVolumeClaim"
 
+USAGE_PORT = "mgo-usage"
+"""Name of the sidecar's port."""
+
 Body = dict[str, Any]
+_Spec = TypeVar("_Spec", bound=BaseModel)
 
 
 def install_name(model: Body) -> str:
@@ -65,11 +74,13 @@ def new_cache() -> Cache:
     cache.add_index(MODEL, "gallery", _namespaced(lambda body: [_gallery_of(body)]))
     cache.add_index(MODEL, "name", _namespaced(_model_names))
     cache.add_index(MODEL, "claim", _namespaced(_claim_of))
+    cache.add_index(MODEL, "known-as", _namespaced(_known_in))
     cache.add_index(GALLERY, "claim", _namespaced(_claims_of))
     cache.add_index(JOB, "model-uid", _worker_uid)
     cache.add_index(JOB, "gallery", _namespaced(lambda body: [worker_gallery(body)]))
     cache.add_index(POD, "model-uid", _worker_uid)
-    cache.add_index(POD, "gallery", _namespaced(lambda body: [worker_gallery(body)]))
+    cache.add_index(POD, "gallery", _namespaced(_worked_for))
+    cache.add_index(POD, "claim", _namespaced(_mounted))
     return cache
 
 
@@ -100,8 +111,22 @@ def _claims_of(gallery: Body) -> list[str]:
     return [str(storage.get("claimName") or f"{gallery['metadata']['name']}-models")]
 
 
+def _known_in(model: Body) -> list[str]:
+    return [f"{_gallery_of(model)}/{name}" for name in known_as(model)]
+
+
+def _worked_for(body: Body) -> list[str]:
+    gallery = worker_gallery(body)
+    return [gallery] if gallery else []
+
+
+def _mounted(pod: Body) -> list[str]:
+    return list((pod.get("serving") or {}).get("claims") or ())
+
+
 def _worker_uid(body: Body) -> list[str]:
-    return [str((body["metadata"].get("labels") or {}).get(labels.LABEL_MODEL_UID, ""))]
+    uid = (body["metadata"].get("labels") or {}).get(labels.LABEL_MODEL_UID)
+    return [str(uid)] if uid else []
 
 
 _METADATA = (
@@ -180,6 +205,25 @@ def _slim_job(body: Body) -> Body:
     return {"metadata": _worker_metadata(body), "ended": ended}
 
 
+def spec_of(type_: type[_Spec], body: Body) -> _Spec | None:
+    """Returns the typed spec of an object of ours; None where it does not fit the schema."""
+    try:
+        return type_.model_validate(body.get("spec"))
+    except ValidationError:
+        return None
+
+
+def known_as(model: Body) -> set[str]:
+    """Returns the names by which a backend may know a Model: its own, and those of its files."""
+    status = model.get("status") or {}
+    name = install_name(model)
+    names = {name, str(status.get("servedName") or name)}
+    for file in status.get("files") or ():
+        path = str(file["path"])
+        names |= {path, path.rpartition("/")[2]}
+    return names
+
+
 def _slim_pod(body: Body) -> Body:
     status = body.get("status") or {}
     containers = status.get("containerStatuses") or []
@@ -188,11 +232,42 @@ def _slim_pod(body: Body) -> Body:
         for condition in status.get("conditions") or []
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False"
     ]
-    return {
+    slim = {
         "metadata": _worker_metadata(body),
         "phase": status.get("phase", ""),
         "state": containers[0].get("state") or {} if containers else {},
         "unscheduled": unscheduled[0] if unscheduled else "",
+    }
+    if not worker_gallery(body):
+        slim["metadata"]["labels"] = body["metadata"].get("labels") or {}
+        slim["state"] = {}
+        slim["serving"] = _slim_serving(body, status)
+    return slim
+
+
+def _slim_serving(body: Body, status: Body) -> Body:
+    """What it takes to ask a pod, and to know that it is another one now."""
+    spec = body.get("spec") or {}
+    ports = [
+        port
+        for container in spec.get("containers") or ()
+        for port in container.get("ports") or ()
+        if port.get("protocol", "TCP") == "TCP"
+    ]
+    claims = [
+        volume["persistentVolumeClaim"]["claimName"]
+        for volume in spec.get("volumes") or ()
+        if "persistentVolumeClaim" in volume
+    ]
+    containers = status.get("containerStatuses") or ()
+    return {
+        "address": status.get("podIP", ""),
+        "port": ports[0]["containerPort"] if ports else 0,
+        "usagePort": next(
+            (port["containerPort"] for port in ports if port.get("name") == USAGE_PORT), 0
+        ),
+        "claims": claims,
+        "containers": ",".join(sorted(item.get("containerID", "") for item in containers)),
     }
 
 

@@ -25,15 +25,22 @@ from model_gallery.controller.gallery import GalleryReconciler
 from model_gallery.controller.index import IndexStore
 from model_gallery.controller.intake import Intake
 from model_gallery.controller.inventory import Inventories
+from model_gallery.controller.keys import Keys
 from model_gallery.controller.model import ModelReconciler
+from model_gallery.controller.monitoring import Hooks, Monitor
 from model_gallery.controller.observe import Observer
+from model_gallery.controller.offers import Offers
+from model_gallery.controller.publish import Moving, Publisher
 from model_gallery.controller.queued import Waiters
+from model_gallery.controller.tally import Tally
+from model_gallery.controller.unloads import Unloads
+from model_gallery.controller.usage import Usage
 from model_gallery.errors import GalleryError
 from model_gallery.runtime import watch
 from model_gallery.runtime.cache import Cache
 from model_gallery.runtime.client import ApiClient
 from model_gallery.runtime.recorder import Recorder
-from model_gallery.runtime.resources import JOBS, PODS
+from model_gallery.runtime.resources import JOBS, PODS, Resource
 from model_gallery.runtime.workqueue import Key, WorkQueue
 from model_gallery.telemetry import logs
 from model_gallery.telemetry.metrics import Metrics
@@ -42,7 +49,13 @@ from model_gallery.telemetry.server import Server
 __all__ = ["main"]
 
 _LOG = logging.getLogger(__name__)
-_SELECTORS = {JOBS: labels.WORKER_SELECTOR, PODS: labels.WORKER_SELECTOR}
+_ENDED_AT_ONCE = 130
+
+
+def _selectors(wish: settings.Settings) -> dict[Resource, str]:
+    """Returns what is asked of the server: all pods only where those that serve are watched."""
+    jobs = {JOBS: labels.WORKER_SELECTOR}
+    return jobs if wish.monitor else {**jobs, PODS: labels.WORKER_SELECTOR}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +72,8 @@ class _Parts:
     observer: Observer
     intake: Intake
     metrics: Metrics
+    monitor: Monitor
+    applier: Applier
 
 
 def main() -> int:
@@ -77,7 +92,7 @@ async def _run(wish: settings.Settings) -> int:
     stop, ready = asyncio.Event(), asyncio.Event()
     _stop_on_signals(stop)
     parts = _build(wish)
-    server = Server(parts.metrics, ready=ready.is_set)
+    server = Server(parts.metrics, ready=ready.is_set, models=Offers(parts.observer).models)
     await server.start(wish.host, wish.port)
     try:
         await _work(wish, parts, stop, ready)
@@ -96,9 +111,16 @@ async def _run(wish: settings.Settings) -> int:
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:
+    """The first signal asks for an orderly end, the second ends at once."""
     loop = asyncio.get_running_loop()
+
+    def stop_or_end() -> None:
+        if stop.is_set():
+            os._exit(_ENDED_AT_ONCE)
+        stop.set()
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop_or_end)
 
 
 def _build(wish: settings.Settings) -> _Parts:
@@ -120,9 +142,23 @@ def _build(wish: settings.Settings) -> _Parts:
         lambda namespace, gallery: intake.wake_models(namespace, gallery),  # noqa: PLW0108
     )
     inventories = Inventories(client, queue.add)
-    observer = Observer(cache, indexes, follower, wish.worker, inventories)
+    hooks = Hooks(
+        queue.add, metrics.backend_call, Unloads(recorder, metrics), Keys(wish.backend_keys)
+    )
+    monitor = Monitor(cache, hooks, Usage(client).of)
+    observer = Observer(cache, indexes, follower, wish.worker, inventories, monitor)
     waiters = Waiters()
-    intake = Intake(cache, queue, observer, follower, waiters, inventories)
+    intake = Intake(
+        cache,
+        queue,
+        observer,
+        follower,
+        waiters,
+        inventories,
+        monitor,
+        Publisher(metrics.state),
+        Tally(cache, metrics),
+    )
     applier = Applier(
         client, cache, intake.answered, lambda kind, body: intake.take(kind, body, gone=True)
     )
@@ -131,8 +167,20 @@ def _build(wish: settings.Settings) -> _Parts:
         GalleryReconciler(observer, applier, recorder, indexes, inventories),
     )
     metrics.watch_queue(queue.depth)
+    metrics.state.moving = Moving(follower)
     return _Parts(
-        client, cache, queue, recorder, follower, indexes, inventories, observer, intake, metrics
+        client,
+        cache,
+        queue,
+        recorder,
+        follower,
+        indexes,
+        inventories,
+        observer,
+        intake,
+        metrics,
+        monitor,
+        applier,
     )
 
 
@@ -152,33 +200,37 @@ async def _work(
     wish: settings.Settings, parts: _Parts, stop: asyncio.Event, ready: asyncio.Event
 ) -> None:
     """Fills the cache, reconciles and watches until told to stop or until the watch ends."""
-    await _fill(parts, wish.namespaces)
+    selectors = _selectors(wish)
+    await _fill(parts, wish.namespaces, selectors)
     sweeper = watch.Sweeper(
         parts.client,
         parts.cache,
         lambda kind, body: parts.intake.take(kind, body, gone=True),
         watched=dict(handlers.WATCHED),
         namespaces=wish.namespaces,
-        label_selectors=_SELECTORS,
+        label_selectors=selectors,
     )
     registry = handlers.registry(parts.intake, sweeper.noticed)
     stop_watching = asyncio.Event()
     reconciling = asyncio.create_task(parts.queue.run(), name="workqueue")
     recording = asyncio.create_task(parts.recorder.run(), name="recorder")
+    monitoring = asyncio.create_task(
+        parts.monitor.run() if wish.monitor else stop.wait(), name="monitor"
+    )
     watching = asyncio.create_task(
         watch.run(
             registry,
             namespaces=wish.namespaces,
             stop=stop_watching,
             ready=ready,
-            label_selectors=_SELECTORS,
+            label_selectors=selectors,
         ),
         name="watch",
     )
     stopping = asyncio.create_task(stop.wait(), name="stop")
     try:
         done, _ = await asyncio.wait(
-            {watching, stopping, reconciling}, return_when=asyncio.FIRST_COMPLETED
+            {watching, stopping, reconciling, monitoring}, return_when=asyncio.FIRST_COMPLETED
         )
         ready.clear()
         await parts.queue.drain(wish.drain_seconds)
@@ -187,19 +239,22 @@ async def _work(
     finally:
         stop_watching.set()
         await sweeper.close()
-        for task in (stopping, reconciling, recording):
+        for task in (stopping, reconciling, recording, monitoring):
             task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
-            await asyncio.gather(watching, stopping, reconciling, recording, return_exceptions=True)
+            await asyncio.gather(
+                watching, stopping, reconciling, recording, monitoring, return_exceptions=True
+            )
 
 
-async def _fill(parts: _Parts, namespaces: tuple[str, ...]) -> None:
+async def _fill(parts: _Parts, namespaces: tuple[str, ...], selectors: dict[Resource, str]) -> None:
     """Lists all watched kinds before the first decision: what is not known must not be made twice."""
     for kind, resource in handlers.WATCHED:
-        selector = _SELECTORS.get(resource, "")
+        selector = selectors.get(resource, "")
         for namespace in namespaces or (None,):
             for body in await parts.client.list(resource, namespace, label_selector=selector):
                 parts.cache.upsert(kind, body)
+                parts.intake.publisher.take(kind, body, gone=False)
     for namespace, name in parts.cache.keys(kinds.GALLERY):
         await _restore(parts, namespace, name)
     for kind in (kinds.GALLERY, kinds.MODEL):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
 from model_gallery.api import labels
-from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus
+from model_gallery.api.v1alpha1.gallery import BackendStatus, GallerySpec, GalleryStatus
 from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
+from model_gallery.api.v1alpha1.serving import UnloadStatus
 from model_gallery.catalog import selection
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.catalog.listing import Configured, Loose
@@ -37,6 +38,7 @@ from model_gallery.reconcile.observed import (
     WorkerView,
 )
 from model_gallery.reconcile.resolution import Catalogue
+from model_gallery.reconcile.serving import PodView
 from model_gallery.runtime.cache import Cache
 from model_gallery.runtime.workqueue import Key
 
@@ -46,11 +48,25 @@ Body = dict[str, Any]
 _Type = TypeVar("_Type", bound=BaseModel)
 
 
+class Seen(Protocol):
+    """What is known of the pods that serve: the monitor, or nobody where it is switched off."""
+
+    def pods(self, namespace: str, gallery: str) -> tuple[PodView, ...] | None:
+        """Returns the pods of a Gallery; None while that is not known."""
+
+    def backends(self, namespace: str, gallery: str) -> tuple[BackendStatus, ...] | None:
+        """Returns them by backend; None while that is not known."""
+
+    def unload_of(self, uid: str) -> UnloadStatus | None:
+        """Returns the last wish to unload a Model; None: none since the operator started."""
+
+
 @dataclass(slots=True)
 class Observer:
     """Puts together what is known of an object.
 
     Attributes:
+        serving: what the monitor knows.
         reserved: uids of Models whose worker is being created at this moment, by Gallery; they
             count against its limit although their Job is not in the cache yet.
         ending: namespaces of which the API server said that they are being deleted.
@@ -61,6 +77,7 @@ class Observer:
     follower: Follower
     settings: WorkerSettings
     inventories: Inventories
+    serving: Seen
     pauses: Pauses = field(default_factory=Pauses)
     reserved: dict[tuple[str, str], set[str]] = field(default_factory=dict)
     ending: set[str] = field(default_factory=set)
@@ -96,6 +113,9 @@ class Observer:
             busy_workers=self._busy(key.namespace, gallery, meta.uid),
             busy_readers=self._readers(key.namespace, gallery, meta.uid),
             scan=self._scan(key.namespace, gallery, meta.uid),
+            pods=self.serving.pods(key.namespace, spec.gallery_name) if spec else None,
+            known_as=frozenset(kinds.known_as(body)),
+            unload=self.serving.unload_of(meta.uid),
             progress=progress,
             host_paused_until=self.pauses.until(key.namespace, hosts, clock.now()),
             namespace_ending=key.namespace in self.ending,
@@ -134,6 +154,7 @@ class Observer:
                 _entry_of(model) for model in models if meta.uid not in model["metadata"]["owners"]
             ),
             vanished_entries=frozenset(model.entry for model in owned) - there,
+            backends=self.serving.backends(key.namespace, key.name),
         )
 
     def configured(self, body: Body) -> Configured:

@@ -33,6 +33,8 @@ class Settings:
         reconcilers: keys reconciled at the same time.
         drain_seconds: how long a stop waits for reconciliations in flight.
         name: of this process, for events.
+        monitor: whether pods that serve are watched and asked.
+        backend_keys: folder of keys for backends, each in a file `<namespace>.<gallery>.<backend>`.
     """
 
     worker: WorkerSettings
@@ -44,6 +46,8 @@ class Settings:
     reconcilers: int = 8
     drain_seconds: float = 15.0
     name: str = "model-gallery-operator"
+    monitor: bool = True
+    backend_keys: str = ""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -79,6 +83,8 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         log_json=get("LOG_FORMAT", "json") != "text",
         port=_integer("PORT", get("PORT") or "8080"),
         name=get("POD_NAME") or "model-gallery-operator",
+        monitor=get("MONITOR", "true").lower() != "false",
+        backend_keys=get("BACKEND_KEYS"),
     )
 
 

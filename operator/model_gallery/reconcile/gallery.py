@@ -153,6 +153,9 @@ def status_after(observed: ObservedGallery, decision: Decision, now: datetime) -
     return decision.status.model_copy(
         update={
             "listing": listed,
+            "backends": (
+                observed.status.backends if observed.backends is None else observed.backends
+            ),
             "observed_generation": observed.meta.generation,
             "conditions": conditions,
             "index": observed.index.status,

@@ -10,9 +10,10 @@ from datetime import datetime, timedelta
 
 from model_gallery.api.conditions import ConditionType, Reason
 from model_gallery.api.v1alpha1.model import ModelStatus, Progress
+from model_gallery.api.v1alpha1.serving import ServingState
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.errors import GalleryError, StalledError
-from model_gallery.reconcile import install, removal, times, workers
+from model_gallery.reconcile import install, removal, serving, times, workers
 from model_gallery.reconcile.actions import AddFinalizer, DeleteJob
 from model_gallery.reconcile.observed import (
     ClaimView,
@@ -177,6 +178,9 @@ def status_after(observed: ObservedModel, decision: Decision, now: datetime) -> 
             "observed_generation": observed.meta.generation,
             "last_handled_reconcile_at": observed.meta.reconcile_at[:128],
             "progress": _progress(observed, decision, now),
+            "serving": serving.serving_of(
+                observed.known_as, observed.pods, decision.status, observed.unload, now
+            ),
         }
     )
     conditions = summarize(
@@ -186,6 +190,7 @@ def status_after(observed: ObservedModel, decision: Decision, now: datetime) -> 
             _verified_fact(status),
             storage_fact(observed.claim),
             *_update_fact(status),
+            *_use_fact(status),
         ),
         generation=observed.meta.generation,
         previous=observed.status.conditions,
@@ -260,6 +265,25 @@ def _update_fact(status: ModelStatus) -> tuple[Fact, ...]:
         return ()
     message = f"the source holds {newer.revision or 'something else'}"
     return (Fact(ConditionType.UPDATE_AVAILABLE, "True", Reason.UPDATE_AVAILABLE, message),)
+
+
+def _use_fact(status: ModelStatus) -> tuple[Fact, ...]:
+    """Told only where pods serve the Gallery: without them nobody asks."""
+    seen = status.serving
+    if seen is None:
+        return ()
+    if seen.state is ServingState.UNKNOWN:
+        message = f"{seen.pods[0].name} does not answer" if seen.pods else ""
+        return (Fact(ConditionType.IN_USE, "Unknown", Reason.IN_USE, message),)
+    if not serving.in_memory(seen):
+        return (Fact(ConditionType.IN_USE, "False", Reason.NOT_IN_USE),)
+    names = ", ".join(pod.name for pod in seen.pods[:_MOST_NAMED])
+    more = seen.pods_total - min(seen.pods_total, _MOST_NAMED)
+    message = f"in memory of {names}" + (f" and {more} more" if more else "")
+    return (Fact(ConditionType.IN_USE, "True", Reason.IN_USE, message),)
+
+
+_MOST_NAMED = 3
 
 
 def _verified_fact(status: ModelStatus) -> Fact:

@@ -6,14 +6,21 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
 
-from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus, IndexStatus
+from model_gallery.api.v1alpha1.gallery import (
+    BackendStatus,
+    GallerySpec,
+    GalleryStatus,
+    IndexStatus,
+)
 from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
+from model_gallery.api.v1alpha1.serving import UnloadStatus
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.catalog.listing import Configured, Loose
 from model_gallery.catalog.selection import Selection
 from model_gallery.errors import GalleryError
 from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.protocol.report import FileProblem, ProgressLine, ResultLine
+from model_gallery.reconcile.serving import PodView
 
 __all__ = [
     "ClaimView",
@@ -161,6 +168,9 @@ class ObservedModel:
         busy_workers: workers of the Gallery that run for other Models.
         busy_readers: verifications that run for other Models of the Gallery.
         scan: what the last scan told; None where it did not see the Model.
+        pods: those that may serve the Gallery's models; None while that is not known.
+        known_as: names by which they may know the Model.
+        unload: the last wish to unload it; None: none since the operator started.
         host_paused_until: when a host of the source may be asked again, which told another Model of the
             namespace to wait; None: now.
         progress: the newest progress line of the running worker, and when it came.
@@ -180,6 +190,9 @@ class ObservedModel:
     busy_workers: int = 0
     busy_readers: int = 0
     scan: ScanView | None = None
+    pods: tuple[PodView, ...] | None = None
+    known_as: frozenset[str] = frozenset()
+    unload: UnloadStatus | None = None
     host_paused_until: datetime | None = None
     progress: tuple[ProgressLine, datetime] | None = None
     namespace_ending: bool = False
@@ -235,6 +248,7 @@ class ObservedGallery:
         selection: entries to keep installed; None while the index is not loaded.
         owned: the Models that the Gallery made.
         foreign_entries: entries that Models install which the Gallery did not make.
+        backends: who serves the models; None while that is not known.
         vanished_entries: entries of its own Models that the index no longer holds.
     """
 
@@ -254,3 +268,4 @@ class ObservedGallery:
     owned: tuple[OwnedModel, ...] = ()
     foreign_entries: frozenset[str] = frozenset()
     vanished_entries: frozenset[str] = frozenset()
+    backends: tuple[BackendStatus, ...] | None = None

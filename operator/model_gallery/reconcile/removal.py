@@ -12,32 +12,44 @@ from datetime import datetime
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import DeletionPolicy
 from model_gallery.protocol.operation import Owner, RemoveOperation
-from model_gallery.reconcile import names
+from model_gallery.reconcile import names, serving
 from model_gallery.reconcile.actions import DeleteJob, RemoveFinalizer, StartWorker
 from model_gallery.reconcile.manifests import job as job_manifest
 from model_gallery.reconcile.observed import ClaimView, ObservedModel, WorkerPhase, WorkerView
 from model_gallery.reconcile.outcome import Act, Done, Outcome, Wait
 
-__all__ = ["DEADLINE_SECONDS", "decide"]
+__all__ = ["DEADLINE_SECONDS", "USE_SECONDS", "decide"]
 
 DEADLINE_SECONDS = 45.0
 """After this long the Model is let go; with the writes around it, deletion ends within 60 s."""
 
+USE_SECONDS = 25.0
+"""How long a deletion waits for those who have the model in memory. What they have mapped stays theirs
+after that: the names go, and the file system keeps the bytes until they close them."""
+
 _OPERATION = "remove"
 
 
-def decide(observed: ObservedModel, now: datetime) -> Outcome:  # noqa: PLR0911 - one return per case
+def decide(observed: ObservedModel, now: datetime) -> Outcome:
     """Returns the next step of a deletion. `observed.meta.deleting` must be set."""
     deleting = observed.meta.deleting
     if deleting is None or not observed.meta.has_finalizer:
         return Done()
     age = (now - deleting).total_seconds()
+    return _nothing_to_do(observed) or _using(observed, age) or _remove(observed, age)
+
+
+def _nothing_to_do(observed: ObservedModel) -> Outcome | None:
     if not _has_anything_to_remove(observed):
         return _let_go()
     if observed.namespace_ending:
         return _let_go()
     if not _usable(observed.claim):
         return _let_go("The claim is gone; there was nothing to remove files from.")
+    return None
+
+
+def _remove(observed: ObservedModel, age: float) -> Outcome:
     removal = _removal(observed)
     if removal is not None and removal.phase is WorkerPhase.SUCCEEDED:
         return _let_go()
@@ -56,6 +68,15 @@ def decide(observed: ObservedModel, now: datetime) -> Outcome:  # noqa: PLR0911 
         why = removal.result.message if removal.result else removal.failure
         return _let_go(f"The removal failed and files may be left: {why}")
     return Wait(Reason.DELETING, "Removing the files", left)
+
+
+def _using(observed: ObservedModel, age: float) -> Outcome | None:
+    """Waits for the backends that hold the model, which are asked to unload it; not for ever."""
+    seen = serving.in_pods(observed.known_as, observed.pods or ())
+    if not seen or age >= USE_SECONDS or _removal(observed) is not None:
+        return None
+    message = f"waiting for {', '.join(seen[:3])} to give the model back"
+    return Wait(Reason.IN_USE, message, USE_SECONDS - age)
 
 
 def _let_go(warning: str = "") -> Act:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import quote
 
-__all__ = ["CLAIMS", "CONFIG_MAPS", "EVENTS", "JOBS", "PODS", "Resource"]
+__all__ = ["CLAIMS", "CONFIG_MAPS", "EVENTS", "JOBS", "PODS", "POD_METRICS", "Resource"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,4 +56,5 @@ PODS = Resource("", "v1", "pods", "Pod")
 CLAIMS = Resource("", "v1", "persistentvolumeclaims", "PersistentVolumeClaim")
 CONFIG_MAPS = Resource("", "v1", "configmaps", "ConfigMap")
 JOBS = Resource("batch", "v1", "jobs", "Job")
+POD_METRICS = Resource("metrics.k8s.io", "v1beta1", "pods", "PodMetrics")
 EVENTS = Resource("events.k8s.io", "v1", "events", "Event")

@@ -43,8 +43,14 @@ class Stub:
     def forget(self, uid: str) -> None:
         self.forgotten = uid
 
+    def changed(self) -> None:
+        self.looked = True
+
+    def hurry(self, namespace: str, gallery: str) -> None:
+        self.hurried = (namespace, gallery)
+
     def note_change(self, namespace: str, gallery: str) -> None:
-        self.changed = (namespace, gallery)
+        self.noted = (namespace, gallery)
 
 
 @pytest.fixture
@@ -57,9 +63,20 @@ def waiters() -> Waiters:
     return Waiters()
 
 
+class Recording:
+    """Stands for the metrics."""
+
+    def take(self, *_: Any, **__: Any) -> None:
+        self.taken = True
+
+
+def _stubs(waiters: Waiters) -> tuple[Any, ...]:
+    return Stub(), Stub(), waiters, Stub(), Stub(), Recording(), Recording()
+
+
 @pytest.fixture
 def intake(keys: Keys, waiters: Waiters) -> Intake:
-    return Intake(kinds.new_cache(), keys, Stub(), Stub(), waiters, Stub())  # type: ignore[arg-type]
+    return Intake(kinds.new_cache(), keys, *_stubs(waiters))  # type: ignore[arg-type]
 
 
 def body(name: str, version: int = 1, **parts: Any) -> dict[str, Any]:

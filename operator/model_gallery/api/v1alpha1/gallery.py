@@ -351,8 +351,8 @@ class Install(ApiType):
 class Scheme(StrEnum):
     """How a backend is asked."""
 
-    HTTP = "http"
-    HTTPS = "https"
+    HTTP = "HTTP"
+    HTTPS = "HTTPS"
 
 
 class Selector(ApiType):
@@ -384,7 +384,7 @@ class Backend(ApiType):
         description="Port of the HTTP API; absent: the first TCP port that the pod declares.",
     )
     scheme: Scheme = Field(
-        default=Scheme.HTTP, description="With https the certificate is not judged: it is a pod's."
+        default=Scheme.HTTP, description="With HTTPS the certificate is not judged: it is a pod's."
     )
     probe_period_seconds: int = Field(
         default=15, ge=2, le=3600, description="How often each pod is asked."

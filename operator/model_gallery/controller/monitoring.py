@@ -1,0 +1,432 @@
+"""Asks the pods that serve models, in turn, and has models unloaded that shall be.
+
+Every pod is asked by itself: one that hangs costs a place among many for some seconds, and nobody else
+waits for it. What is learned lies in memory; a Model or Gallery is woken where a state changed, and at
+most every 30 s for figures.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+import aiohttp
+
+from model_gallery.api.v1alpha1.gallery import BackendStatus, BackendType
+from model_gallery.api.v1alpha1.model import ModelSpec
+from model_gallery.api.v1alpha1.serving import ServingState, UnloadStatus
+from model_gallery.controller import clock, kinds
+from model_gallery.controller.targets import Target, Targets
+from model_gallery.monitor import probe
+from model_gallery.monitor.asking import Asker, new_session
+from model_gallery.protocol.backend import (
+    BackendFacts,
+    LoadedModel,
+    UnloadOutcome,
+    UnloadResult,
+)
+from model_gallery.reconcile import serving, sizes, times
+from model_gallery.reconcile.serving import PodView, Unload
+from model_gallery.runtime.cache import Cache
+from model_gallery.runtime.workqueue import Key
+
+__all__ = ["Hooks", "Monitor"]
+
+_LOG = logging.getLogger(__name__)
+_AT_ONCE = 64
+_TURN_SECONDS = 0.5
+_SOON_SECONDS = 2.0
+_FIGURES_SECONDS = 30.0
+_MOST_BACKOFF = 8
+_SLOWEST_SECONDS = 30.0
+_WORKING = frozenset({ServingState.BUSY})
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Hooks:
+    """Whom the monitor tells.
+
+    Attributes:
+        wake: the key of a Model or Gallery whose state changed.
+        on_call: a request to a backend: method, route, code, seconds.
+        on_unload: the Model's object, the wish and what came of it.
+        token: the key for a backend: namespace, Gallery, name of the backend; empty without one.
+    """
+
+    wake: Callable[[Key], None]
+    on_call: Callable[[str, str, str, float], None]
+    on_unload: Callable[[Body, Unload, UnloadResult], None]
+    token: Callable[[str, str, str], str]
+
+
+@dataclass(slots=True)
+class _State:
+    """One pod as far as it is known.
+
+    Attributes:
+        due: by the loop's clock, when it is asked next.
+        kind: what it was recognised as, and for which containers.
+        told: by the loop's clock, when Models were last woken for figures.
+    """
+
+    target: Target
+    due: float
+    view: PodView
+    kind: tuple[BackendType | None, str] = (None, "")
+    failures: int = 0
+    told: float = 0.0
+    activity: dict[str, float] = field(default_factory=dict)
+
+
+class Monitor:
+    """The probes of all backends.
+
+    Args:
+        usage: returns CPU (thousandths of a core) and memory (bytes) of a namespace's pods, by name.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        hooks: Hooks,
+        usage: Callable[[str], Awaitable[dict[str, tuple[int, int]]]],
+    ) -> None:
+        self._cache = cache
+        self._hooks = hooks
+        self._usage = usage
+        self._targets = Targets(cache)
+        self._states: dict[tuple[str, str], _State] = {}
+        self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
+        self._groups: dict[tuple[str, str], tuple[BackendStatus, ...]] = {}
+        self._groups_told: dict[tuple[str, str], float] = {}
+        self._unloads: dict[str, UnloadStatus] = {}
+        self._usage_due = 0.0
+        self._wakeup = asyncio.Event()
+        self._built = False
+        self._session: aiohttp.ClientSession | None = None
+
+    def pods(self, namespace: str, gallery: str) -> tuple[PodView, ...] | None:
+        """Returns what is known of a Gallery's pods; None before the first look around."""
+        if not self._built:
+            return None
+        place = f"{namespace}/{gallery}"
+        return tuple(state.view for state in self._states.values() if state.target.place == place)
+
+    def backends(self, namespace: str, gallery: str) -> tuple[BackendStatus, ...] | None:
+        """Returns the pods of a Gallery by backend; None before all of them were asked once."""
+        pods = self.pods(namespace, gallery)
+        if pods is None or any(pod.facts is None for pod in pods):
+            return None
+        return self._groups.get((namespace, gallery), ())
+
+    def unload_of(self, uid: str) -> UnloadStatus | None:
+        """Returns the last wish to unload a Model; None since the operator started."""
+        return self._unloads.get(uid)
+
+    def views(self) -> list[tuple[Target, PodView]]:
+        """Returns all pods, for metrics."""
+        return [(state.target, state.view) for state in self._states.values()]
+
+    def changed(self) -> None:
+        """Has the targets looked up anew, after a change of a pod or Gallery."""
+        self._targets.dirty = True
+        self._wakeup.set()
+
+    def hurry(self, namespace: str, gallery: str) -> None:
+        """Has a Gallery's pods asked at once: somebody waits for an unload."""
+        for state in self._states.values():
+            if state.target.place == f"{namespace}/{gallery}":
+                state.due = 0.0
+        self._wakeup.set()
+
+    async def run(self) -> None:
+        """Asks until cancelled."""
+        self._session = new_session(connections=_AT_ONCE)
+        try:
+            while True:
+                self._rebuild()
+                self._start_due()
+                await self._read_usage()
+                await self._pause()
+        finally:
+            tasks = list(self._running.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._session.close()
+
+    async def _pause(self) -> None:
+        self._wakeup.clear()
+        try:
+            async with asyncio.timeout(_TURN_SECONDS):
+                await self._wakeup.wait()
+        except TimeoutError:
+            return
+
+    def _rebuild(self) -> None:
+        found = self._targets.refresh(_now())
+        if found is None:
+            return
+        self._built = True
+        for key in self._states.keys() - found.keys():
+            gone = self._states.pop(key)
+            self._wake_all(gone)
+        for key, target in found.items():
+            state = self._states.get(key)
+            if state is None:
+                # Spread: what started together is not asked together for ever.
+                due = _now() + random.random() * min(2.0, target.period)  # noqa: S311
+                view = PodView(target.pod, target.uid, target.backend)
+                self._states[key] = _State(target, due, view)
+            else:
+                state.target = target
+
+    def _start_due(self) -> None:
+        now = _now()
+        for key, state in self._states.items():
+            if len(self._running) >= _AT_ONCE:
+                return
+            if state.due <= now and key not in self._running:
+                task = asyncio.create_task(self._look(state), name=f"probe {state.target.pod}")
+                self._running[key] = task
+                task.add_done_callback(partial(self._done, key))
+
+    def _done(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
+        self._running.pop(key, None)
+        self._wakeup.set()
+        if not task.cancelled() and task.exception() is not None:
+            # A bug of ours with one pod must not end the watch over the others.
+            _LOG.error("Failed to look at a pod", exc_info=task.exception())
+
+    async def _look(self, state: _State) -> None:
+        target = state.target
+        if not target.base:
+            facts = BackendFacts(None, live=False, ready=False, message=target.problem)
+        else:
+            facts = await probe.probe(
+                self._asker(target), target.type, _remembered(state), clock.now()
+            )
+        if facts.type is not None:
+            state.kind = (facts.type, target.containers)
+        self._take(state, facts)
+        await self._unload(state)
+
+    def _asker(self, target: Target) -> Asker:
+        if self._session is None:
+            raise AssertionError("asked before the start")
+        return Asker(
+            self._session,
+            target.base,
+            token=self._hooks.token(target.namespace, target.gallery, target.backend),
+            insecure=True,
+            on_call=self._hooks.on_call,
+        )
+
+    # What is learned
+
+    def _take(self, state: _State, facts: BackendFacts) -> None:
+        before, now = state.view, clock.now()
+        state.failures = 0 if facts.live else state.failures + 1
+        wait = state.target.period * min(_MOST_BACKOFF, 1 << min(state.failures, 3))
+        spread = 0.9 + random.random() * 0.2  # noqa: S311
+        state.due = _now() + min(wait, max(state.target.period, _SLOWEST_SECONDS)) * spread
+        state.view = _learned(before, facts, state.activity, now)
+        state.activity = {
+            model.name: model.activity for model in facts.models if model.activity is not None
+        }
+        if before.facts is None or _shape(before.facts) != _shape(facts):
+            self._wake_named(state, before.facts, facts)
+            if before.facts is None:
+                self._wake_all(state)
+            state.told = _now()
+        elif before.facts != facts and _now() - state.told >= _FIGURES_SECONDS:
+            state.told = _now()
+            self._wake_named(state, None, facts)
+        self._regroup(state.target)
+
+    def _wake_named(self, state: _State, before: BackendFacts | None, after: BackendFacts) -> None:
+        models = (*(before.models if before else ()), *after.models)
+        for body in self._models(state.target, models):
+            self._hooks.wake(Key(kinds.MODEL, state.target.namespace, body["metadata"]["name"]))
+
+    def _wake_all(self, state: _State) -> None:
+        """The first answer of a pod, or its end: every Model of the Gallery may stand otherwise now."""
+        target = state.target
+        for body in self._cache.by_index(kinds.MODEL, "gallery", target.place):
+            self._hooks.wake(Key(kinds.MODEL, target.namespace, body["metadata"]["name"]))
+        self._regroup(target)
+
+    def _models(self, target: Target, models: tuple[LoadedModel, ...]) -> list[Body]:
+        """Returns the Models that a backend may mean."""
+        found: dict[str, Body] = {}
+        for model in models:
+            for name in (model.name, *model.aliases):
+                for spoken in {name, name.rstrip("/").rpartition("/")[2]}:
+                    key = f"{target.place}/{spoken}"
+                    for body in self._cache.by_index(kinds.MODEL, "known-as", key):
+                        found[body["metadata"]["uid"]] = body
+        return list(found.values())
+
+    def _regroup(self, target: Target) -> None:
+        """Sums the pods of a Gallery up; moving figures at most every 30 s."""
+        place = (target.namespace, target.gallery)
+        known, now = self._groups.get(place, ()), _now()
+        fresh = _grouped(
+            [state for state in self._states.values() if state.target.place == target.place]
+        )
+        if known == fresh:
+            return
+        calm = _without_figures(known) == _without_figures(fresh)
+        if calm and now - self._groups_told.get(place, 0.0) < _FIGURES_SECONDS:
+            return
+        self._groups[place], self._groups_told[place] = fresh, now
+        self._hooks.wake(Key(kinds.GALLERY, *place))
+
+    # Unloading
+
+    async def _unload(self, state: _State) -> None:
+        facts = state.view.facts
+        if facts is None or not facts.live or not facts.models:
+            return
+        for body, wish in self._wishes(state):
+            result = await probe.unload(
+                self._asker(state.target), facts.type, wish.model, force=wish.force
+            )
+            self._note(state, body, wish, result)
+
+    def _wishes(self, state: _State) -> list[tuple[Body, Unload]]:
+        facts, target, now = state.view.facts, state.target, clock.now()
+        if facts is None:
+            return []
+        found: dict[str, tuple[Body, Unload]] = {}
+        bodies = self._models(target, facts.models)
+        for body in bodies:
+            spec = kinds.spec_of(ModelSpec, body)
+            if spec is None:
+                continue
+            deleting = "deletionTimestamp" in body["metadata"]
+            names = frozenset(kinds.known_as(body))
+            for wish in serving.to_unload(spec, names, [state.view], now, deleting=deleting):
+                found.setdefault(wish.model, (body, wish))
+        room = serving.to_make_room(
+            state.view,
+            max_loaded=target.max_loaded,
+            max_memory=sizes.from_quantity(target.max_memory),
+            now=now,
+        )
+        for wish in room:
+            for body in bodies:
+                if _means(body, wish, facts):
+                    found.setdefault(wish.model, (body, wish))
+        return list(found.values())
+
+    def _note(self, state: _State, body: Body, wish: Unload, result: UnloadResult) -> None:
+        now = clock.now()
+        self._hooks.on_unload(body, wish, result)
+        self._unloads[body["metadata"]["uid"]] = UnloadStatus(
+            pod=wish.pod,
+            reason=wish.reason,
+            result=result.outcome.value,
+            message=result.message[:256],
+            time=times.to_text(now),
+        )
+        if result.outcome in {UnloadOutcome.DONE, UnloadOutcome.UNSUPPORTED}:
+            # One that cannot be unloaded is not asked for it at every look either.
+            unloaded = {**(state.view.unloaded or {}), wish.model: now}
+            state.view = replace(state.view, unloaded=unloaded)
+        if result.outcome is UnloadOutcome.DONE:
+            state.due = _now() + _SOON_SECONDS
+        metadata = body["metadata"]
+        self._hooks.wake(Key(kinds.MODEL, metadata["namespace"], metadata["name"]))
+
+    # What pods cost
+
+    async def _read_usage(self) -> None:
+        if _now() < self._usage_due or not self._states:
+            return
+        self._usage_due = _now() + _FIGURES_SECONDS
+        for namespace in {state.target.namespace for state in self._states.values()}:
+            found = await self._usage(namespace)
+            for state in self._states.values():
+                if state.target.namespace == namespace:
+                    cpu, memory = found.get(state.target.pod, (None, None))
+                    state.view = replace(state.view, cpu_milli=cpu, memory_bytes=memory)
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
+
+
+def _remembered(state: _State) -> BackendType | None:
+    kind, containers = state.kind
+    return kind if containers == state.target.containers else None
+
+
+def _learned(
+    before: PodView, facts: BackendFacts, activity: dict[str, float], now: datetime
+) -> PodView:
+    """Returns the view with what this look adds to what earlier ones saw."""
+    used, since, busy = {}, {}, {}
+    for model in facts.models:
+        name = model.name
+        known = (before.used or {}).get(name)
+        moved = model.activity is not None and activity.get(name, model.activity) != model.activity
+        works = model.state in _WORKING or bool(model.running)
+        if works or moved:
+            known = now
+        if known is not None:
+            used[name] = known
+        since[name] = (before.since or {}).get(name, now)
+        if works:
+            busy[name] = (before.busy_since or {}).get(name, now)
+    return replace(before, facts=facts, used=used, since=since, busy_since=busy)
+
+
+def _shape(facts: BackendFacts) -> object:
+    """What counts as a state, and not as a figure."""
+    return (
+        facts.type,
+        facts.live,
+        facts.ready,
+        facts.message,
+        sorted((model.name, model.state, model.message) for model in facts.models),
+    )
+
+
+def _means(body: Body, wish: Unload, facts: BackendFacts) -> bool:
+    names = frozenset(kinds.known_as(body))
+    return any(model.name == wish.model and serving.holds(names, model) for model in facts.models)
+
+
+def _grouped(states: list[_State]) -> tuple[BackendStatus, ...]:
+    groups: dict[str, list[PodView]] = {}
+    for state in states:
+        groups.setdefault(state.target.backend, []).append(state.view)
+    return tuple(_group(name, views) for name, views in sorted(groups.items()))
+
+
+def _group(name: str, views: list[PodView]) -> BackendStatus:
+    facts = [view.facts for view in views if view.facts is not None]
+    kinds_found = sorted({item.type.value for item in facts if item.type})
+    problems = [item.message for item in facts if item.message]
+    return BackendStatus(
+        name=name,
+        type=",".join(kinds_found)[:32],
+        pods=len(views),
+        ready=sum(1 for item in facts if item.ready),
+        busy=sum(1 for item in facts if any(model.state in _WORKING for model in item.models)),
+        loaded=sum(len(item.models) for item in facts),
+        message=problems[0][:512] if problems else "",
+    )
+
+
+def _without_figures(groups: tuple[BackendStatus, ...]) -> list[BackendStatus]:
+    return [group.model_copy(update={"busy": 0, "loaded": 0}) for group in groups]

@@ -1,0 +1,138 @@
+"""Which pods serve a Gallery's models, and where each of them is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from model_gallery.api.v1alpha1.gallery import Backend, BackendType, GallerySpec, Scheme
+from model_gallery.controller import kinds
+from model_gallery.reconcile.gallery import claim_name_of
+from model_gallery.runtime.cache import Cache
+
+__all__ = ["MOUNTED", "Target", "Targets"]
+
+MOUNTED = "mounted"
+"""The backend of pods that mount the claim and that no selector names."""
+_PERIOD = 15.0
+_REST_SECONDS = 1.0
+"""Between two times that all targets are looked up."""
+
+Body = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One pod of one Gallery.
+
+    Attributes:
+        base: where it is asked, `http://<address>:<port>`; empty where it cannot be.
+        problem: why not.
+        containers: changes when the pod's containers are started anew.
+        period: seconds between two looks.
+    """
+
+    namespace: str
+    gallery: str
+    pod: str
+    uid: str
+    backend: str
+    type: BackendType
+    base: str
+    problem: str
+    containers: str
+    period: float = _PERIOD
+    max_loaded: int = 0
+    max_memory: str = ""
+
+    @property
+    def place(self) -> str:
+        """Namespace and Gallery."""
+        return f"{self.namespace}/{self.gallery}"
+
+
+class Targets:
+    """All targets, looked up anew after a change.
+
+    Attributes:
+        dirty: whether something changed since the last look.
+    """
+
+    def __init__(self, cache: Cache) -> None:
+        self._cache = cache
+        self._last = float("-inf")
+        self.dirty = True
+
+    def refresh(self, now: float) -> dict[tuple[str, str], Target] | None:
+        """Returns the targets by Gallery and pod's uid; None where nothing changed.
+
+        Args:
+            now: seconds of a clock that only goes forward.
+        """
+        if not self.dirty or now - self._last < _REST_SECONDS:
+            return None
+        self.dirty, self._last = False, now
+        return {
+            (target.place, target.uid): target
+            for namespace, name in self._cache.keys(kinds.GALLERY)
+            for target in self._of_gallery(namespace, name)
+        }
+
+    def _of_gallery(self, namespace: str, name: str) -> Iterator[Target]:
+        body = self._cache.get(kinds.GALLERY, namespace, name)
+        spec = kinds.spec_of(GallerySpec, body) if body else None
+        if spec is None:
+            return
+        taken: set[str] = set()
+        pods = self._cache.list(kinds.POD, namespace) if spec.backends else []
+        for backend in spec.backends:
+            for pod in pods:
+                uid = pod["metadata"]["uid"]
+                if uid not in taken and _fits(backend, pod) and _runs(pod):
+                    taken.add(uid)
+                    yield _target(namespace, name, pod, backend)
+        place = f"{namespace}/{claim_name_of(name, spec)}"
+        for pod in self._cache.by_index(kinds.POD, "claim", place):
+            if pod["metadata"]["uid"] not in taken and _runs(pod):
+                yield _target(namespace, name, pod, None)
+
+
+def _fits(backend: Backend, pod: Body) -> bool:
+    labels = pod["metadata"].get("labels") or {}
+    return all(labels.get(key) == value for key, value in backend.selector.match_labels.items())
+
+
+def _runs(pod: Body) -> bool:
+    return (
+        pod["phase"] == "Running"
+        and not kinds.worker_gallery(pod)
+        and "deletionTimestamp" not in pod["metadata"]
+    )
+
+
+def _target(namespace: str, gallery: str, pod: Body, backend: Backend | None) -> Target:
+    serving = pod["serving"]
+    port = backend.port if backend and backend.port else serving["port"]
+    scheme = backend.scheme if backend else Scheme.HTTP
+    address = serving["address"]
+    host = f"[{address}]" if ":" in address else address
+    problem = ""
+    if not port:
+        problem = "the pod declares no port; name one in spec.backends"
+    elif not address:
+        problem = "the pod has no address yet"
+    return Target(
+        namespace=namespace,
+        gallery=gallery,
+        pod=pod["metadata"]["name"],
+        uid=pod["metadata"]["uid"],
+        backend=backend.name if backend else MOUNTED,
+        type=backend.type if backend else BackendType.AUTO,
+        base="" if problem else f"{scheme.value.lower()}://{host}:{port}",
+        problem=problem,
+        containers=serving["containers"],
+        period=float(backend.probe_period_seconds) if backend else _PERIOD,
+        max_loaded=backend.max_loaded if backend else 0,
+        max_memory=backend.max_memory or "" if backend else "",
+    )

@@ -1,0 +1,365 @@
+"""How a Model is served: from what its backends tell to its status, and to what shall be unloaded.
+
+Numbers move all the time and states seldom: a state is shown at once, a number at most every 30 s.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from model_gallery.api.v1alpha1.model import ModelSpec, ModelStatus
+from model_gallery.api.v1alpha1.serving import (
+    MAX_SERVING_PODS,
+    DesiredState,
+    ServingPod,
+    ServingState,
+    ServingStatus,
+    UnloadStatus,
+)
+from model_gallery.protocol.backend import BackendFacts, LoadedModel
+from model_gallery.reconcile import times
+
+__all__ = [
+    "FIGURES_PERIOD",
+    "PodView",
+    "Unload",
+    "UnloadReason",
+    "holds",
+    "in_memory",
+    "in_pods",
+    "names_of",
+    "serving_of",
+    "to_make_room",
+    "to_unload",
+]
+
+FIGURES_PERIOD = timedelta(seconds=30)
+_ORDER = (
+    ServingState.BUSY,
+    ServingState.LOADED,
+    ServingState.LOADING,
+    ServingState.ERROR,
+    ServingState.UNKNOWN,
+    ServingState.UNLOADED,
+)
+_IN_MEMORY = frozenset({ServingState.BUSY, ServingState.LOADED, ServingState.LOADING})
+_REST = timedelta(seconds=60)
+"""After an unload, a model that is asked for again may stay so long at least: no fight with its users."""
+
+
+class UnloadReason:
+    """Why a model is unloaded, one word each, for status, events and metrics."""
+
+    DESIRED = "Desired"
+    IDLE = "Idle"
+    BUSY_TOO_LONG = "BusyTooLong"
+    DELETED = "Deleted"
+    MAX_LOADED = "MaxLoaded"
+    MEMORY = "Memory"
+
+
+@dataclass(frozen=True, slots=True)
+class PodView:
+    """What is known of one pod that may serve a Gallery's models.
+
+    Attributes:
+        backend: name of the backend in the Gallery's spec; `mounted` for others.
+        facts: None before the first answer.
+        memory_bytes: of the whole pod, as the metrics API tells it.
+        cpu_milli: the same, in thousandths of a core.
+        used: by a model's name in this pod, when it was last seen to work.
+        since: by a model's name, when it was first seen in memory without a pause since.
+        busy_since: by a model's name, since when it has been seen to work without a pause.
+        unloaded: by a model's name, when we last had it unloaded.
+    """
+
+    name: str
+    uid: str
+    backend: str
+    facts: BackendFacts | None = None
+    memory_bytes: int | None = None
+    cpu_milli: int | None = None
+    used: dict[str, datetime] | None = None
+    since: dict[str, datetime] | None = None
+    busy_since: dict[str, datetime] | None = None
+    unloaded: dict[str, datetime] | None = None
+
+    def last_used(self, model: LoadedModel) -> datetime | None:
+        """Returns when a model last worked, by its backend or as far as was seen."""
+        seen = (self.used or {}).get(model.name)
+        known = [moment for moment in (seen, model.last_used) if moment is not None]
+        return max(known, default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Unload:
+    """A wish to unload one model in one pod."""
+
+    pod: str
+    model: str
+    reason: str
+    force: bool = False
+
+
+def names_of(
+    served_name: str, paths: Iterable[str], weights: str = "", folder: str = ""
+) -> frozenset[str]:
+    """Returns the names by which backends may know a Model: its own and those of its files.
+
+    Args:
+        folder: of a model that is published as one; empty: none.
+    """
+    names = {served_name, weights, folder}
+    for path in paths:
+        names |= {path, path.rpartition("/")[2]}
+    return frozenset(name for name in names if name)
+
+
+def holds(names: frozenset[str], model: LoadedModel) -> bool:
+    """Whether a model that a backend speaks of is the one of these names."""
+    spoken = (model.name, *model.aliases)
+    return any(name in names or _tail(name) in names for name in spoken)
+
+
+def _tail(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]
+
+
+def serving_of(
+    names: frozenset[str],
+    pods: Sequence[PodView] | None,
+    status: ModelStatus,
+    unload: UnloadStatus | None,
+    now: datetime,
+) -> ServingStatus | None:
+    """Returns how a Model is served; as it stands while a pod was not asked yet.
+
+    Args:
+        pods: all that may serve the Gallery's models; None while that is not known.
+        unload: the last wish to unload it; None: none since the operator started.
+    """
+    previous = status.serving
+    if pods is None:
+        return previous
+    if not pods:
+        return None
+    if previous is not None and any(pod.facts is None for pod in pods):
+        return previous
+    found = [item for pod in pods for item in _in_pod(names, pod, previous)]
+    states = [item.state for item in found]
+    state = next((state for state in _ORDER if state in states), ServingState.UNLOADED)
+    fresh = ServingStatus(
+        state=state,
+        pods=tuple(sorted(found, key=lambda item: item.name)[:MAX_SERVING_PODS]),
+        pods_total=len(found),
+        memory_bytes=_sum(item.memory_bytes for item in found),
+        vram_bytes=_sum(item.vram_bytes for item in found),
+        cpu_milli=_sum(item.cpu_milli for item in found),
+        last_used_time=max(
+            (item.last_used_time for item in found if item.last_used_time), default=None
+        )
+        or (previous.last_used_time if previous else None),
+        unload=unload or (previous.unload if previous else None),
+        updated_time=times.to_text(now),
+    )
+    return _unless_only_figures(previous, fresh, now)
+
+
+def in_memory(status: ServingStatus | None) -> bool:
+    """Whether a pod holds the model, as the status tells."""
+    return status is not None and any(pod.state in _IN_MEMORY for pod in status.pods)
+
+
+def in_pods(names: frozenset[str], pods: Sequence[PodView]) -> list[str]:
+    """Returns the pods that have the model in memory now, as far as they tell."""
+    return [pod.name for pod in pods if any(holds(names, model) for model in _loaded(pod))]
+
+
+def _in_pod(
+    names: frozenset[str], pod: PodView, previous: ServingStatus | None
+) -> list[ServingPod]:
+    facts = pod.facts
+    if facts is None:
+        return []
+    kind = facts.type.value if facts.type else ""
+    if not facts.live:
+        known = previous is not None and any(item.name == pod.name for item in previous.pods)
+        silent = ServingPod(
+            name=pod.name,
+            backend=kind,
+            state=ServingState.UNKNOWN,
+            message=facts.message[:256],
+        )
+        return [silent] if known else []
+    alone = len(facts.models) == 1
+    return [
+        ServingPod(
+            name=pod.name,
+            backend=kind,
+            state=model.state,
+            memory_bytes=_memory(model, pod, alone=alone),
+            vram_bytes=model.vram_bytes,
+            cpu_milli=pod.cpu_milli,
+            running=model.running,
+            waiting=model.waiting,
+            context_length=model.context_length,
+            last_used_time=_text(pod.last_used(model)),
+            expires_time=_text(model.expires),
+            message=model.message[:256],
+        )
+        for model in facts.models[:512]
+        if model.state is not ServingState.UNLOADED and holds(names, model)
+    ][:1]
+
+
+def _memory(model: LoadedModel, pod: PodView, *, alone: bool) -> int | None:
+    """The pod's memory is a model's where there is no other; the backend's own word comes first."""
+    if model.memory_bytes is not None:
+        return model.memory_bytes
+    return pod.memory_bytes if alone else None
+
+
+def _unless_only_figures(
+    previous: ServingStatus | None, fresh: ServingStatus, now: datetime
+) -> ServingStatus:
+    moved = previous is None or previous.unload != fresh.unload
+    if previous is None or moved or _states(previous) != _states(fresh):
+        return fresh
+    if _figures(previous) == _figures(fresh):
+        return previous
+    since = previous.updated_time
+    if since and now - times.from_text(since) < FIGURES_PERIOD:
+        return previous
+    return fresh
+
+
+def _states(status: ServingStatus) -> object:
+    return (
+        status.state,
+        status.pods_total,
+        [(pod.name, pod.state, pod.message) for pod in status.pods],
+    )
+
+
+def _figures(status: ServingStatus) -> ServingStatus:
+    return status.model_copy(update={"updated_time": None})
+
+
+def _sum(numbers: Iterable[int | None]) -> int | None:
+    known = [number for number in numbers if number is not None]
+    return sum(known) if known else None
+
+
+def _text(moment: datetime | None) -> str | None:
+    return times.to_text(moment) if moment else None
+
+
+# Unloading
+
+
+def to_unload(
+    spec: ModelSpec,
+    names: frozenset[str],
+    pods: Sequence[PodView],
+    now: datetime,
+    *,
+    deleting: bool,
+) -> list[Unload]:
+    """Returns the wishes for one Model: where it shall go from memory now, and why."""
+    return [
+        Unload(pod.name, model.name, reason, force=force)
+        for pod in pods
+        for model in _loaded(pod)
+        if holds(names, model)
+        for reason, force in _reasons(spec, pod, model, now, deleting=deleting)
+    ]
+
+
+def _loaded(pod: PodView) -> tuple[LoadedModel, ...]:
+    if pod.facts is None or not pod.facts.live:
+        return ()
+    return tuple(model for model in pod.facts.models if model.state in _IN_MEMORY)
+
+
+def _reasons(
+    spec: ModelSpec, pod: PodView, model: LoadedModel, now: datetime, *, deleting: bool
+) -> list[tuple[str, bool]]:
+    wish = spec.serving
+    if _is_resting(pod, model, now):
+        return []
+    if deleting:
+        return [(UnloadReason.DELETED, wish.force)]
+    busy = model.state is ServingState.BUSY
+    since = (pod.busy_since or {}).get(model.name)
+    limit = wish.busy_timeout_seconds
+    if busy and limit and since is not None and now - since >= timedelta(seconds=limit):
+        return [(UnloadReason.BUSY_TOO_LONG, True)]
+    if model.state is ServingState.LOADED or (busy and wish.force):
+        return _wished(spec, pod, model, now)
+    return []
+
+
+def _wished(
+    spec: ModelSpec, pod: PodView, model: LoadedModel, now: datetime
+) -> list[tuple[str, bool]]:
+    wish, busy = spec.serving, model.state is ServingState.BUSY
+    if wish.desired_state is DesiredState.UNLOADED and not _was_asked_for(pod, model, now):
+        return [(UnloadReason.DESIRED, wish.force)]
+    idle = _idle(pod, model, now)
+    if not busy and wish.idle_timeout_seconds and idle >= wish.idle_timeout_seconds:
+        return [(UnloadReason.IDLE, False)]
+    return []
+
+
+def _is_resting(pod: PodView, model: LoadedModel, now: datetime) -> bool:
+    """Whether it was unloaded a moment ago: a backend needs its time, and so do its users."""
+    unloaded = (pod.unloaded or {}).get(model.name)
+    return unloaded is not None and now - unloaded < _REST / 6
+
+
+def _was_asked_for(pod: PodView, model: LoadedModel, now: datetime) -> bool:
+    """Whether somebody loaded it again after we unloaded it, and used it a moment ago."""
+    unloaded = (pod.unloaded or {}).get(model.name)
+    if unloaded is None:
+        return False
+    used = pod.last_used(model) or (pod.since or {}).get(model.name)
+    return used is not None and used > unloaded and now - used < _REST
+
+
+def _idle(pod: PodView, model: LoadedModel, now: datetime) -> float:
+    """Returns the seconds without use; since it was first seen, where no use was."""
+    used = pod.last_used(model) or (pod.since or {}).get(model.name)
+    return (now - used).total_seconds() if used else 0.0
+
+
+def to_make_room(
+    pod: PodView, *, max_loaded: int, max_memory: int | None, now: datetime
+) -> list[Unload]:
+    """Returns the wishes that a pod's limits make: the longest unused first, of equal ones the largest.
+
+    Args:
+        max_loaded: 0: no limit.
+        max_memory: bytes of the whole pod; None: no limit.
+    """
+    loaded = _loaded(pod)
+    idle = [model for model in loaded if model.state is ServingState.LOADED]
+    idle = [model for model in idle if not _is_resting(pod, model, now)]
+    idle.sort(key=lambda model: (-_idle(pod, model, now), -(model.memory_bytes or 0)))
+    wishes = []
+    surplus = len(loaded) - max_loaded if max_loaded else 0
+    excess = 0
+    if max_memory is not None and pod.memory_bytes is not None:
+        excess = pod.memory_bytes - max_memory
+    for model in idle:
+        if surplus > 0:
+            wishes.append(Unload(pod.name, model.name, UnloadReason.MAX_LOADED))
+        elif excess > 0:
+            wishes.append(Unload(pod.name, model.name, UnloadReason.MEMORY))
+        else:
+            break
+        surplus -= 1
+        # Of unknown size: one at a time, and the next look tells what it brought.
+        excess -= model.memory_bytes if model.memory_bytes is not None else excess
+    return wishes
