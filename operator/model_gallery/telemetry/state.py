@@ -179,7 +179,7 @@ FAMILIES: Mapping[str, Family] = {
 _Key = tuple[str, str, str]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class State(Collector):
     """The newest values of each object.
 
