@@ -120,6 +120,10 @@ def test_sums_are_of_what_is_known() -> None:
     assert reading.plus(1, None, 2) == 3
     assert reading.plus(None) is None
     assert reading.plus() is None
+    assert reading.plus(2**62, 2**62) is None
+    assert reading.added(1.5, None, 2) == 3.5
+    assert reading.added(None) is None
+    assert reading.added(1e308, 1e308) is None
 
 
 @settings(max_examples=200, deadline=None)
