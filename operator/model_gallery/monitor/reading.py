@@ -84,9 +84,9 @@ def count(value: Any) -> int | None:
 
 
 def plus(*parts: int | None) -> int | None:
-    """Returns the sum of what is known; None where nothing is."""
+    """Returns the sum of what is known; None where nothing is, or it is too large to be a count."""
     known = [part for part in parts if part is not None]
-    return sum(known) if known else None
+    return count(sum(known)) if known else None
 
 
 def added(*parts: float | None) -> float | None:
