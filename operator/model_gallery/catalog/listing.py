@@ -62,6 +62,7 @@ _OTHER_SUFFIXES = (
     ".msgpack",
     ".h5",
     ".sha256",
+    ".",
 )
 """Files that stand beside models, or that no backend can load by their own name."""
 
@@ -122,12 +123,16 @@ class Filter:
         """Whether it asks for what only a Model has."""
         return bool(self.tags or self.backend or self.use_case)
 
+    @property
+    def _use_case(self) -> str:
+        return self.use_case.lower().removeprefix("flag_")
+
     def passes(self, model: Configured) -> bool:
         """Whether a Model has what is asked for, its name aside."""
         return (
             set(self.tags) <= set(model.tags)
             and self.backend in {"", model.backend}
-            and (not self.use_case or self.use_case.lower() in model.use_cases)
+            and (not self.use_case or self._use_case in model.use_cases)
         )
 
 
@@ -166,8 +171,11 @@ def _hides(policy: LooseFilePolicy) -> bool:
 
 def is_model_file(path: str) -> bool:
     """Whether a loose file may be a model: GGUF, safetensors, or of a kind that nobody knows."""
-    name = path.rpartition("/")[2].lower()
-    if name.startswith(".") or name in _NO_MODELS or ".bak" in name:
+    *folders, name = path.lower().split("/")
+    # LocalAI and the Hub's client keep their caches in hidden folders.
+    if any(part.startswith(".") for part in (*folders, name)):
+        return False
+    if name in _NO_MODELS or ".bak" in name:
         return False
     return not name.endswith(_OTHER_SUFFIXES)
 

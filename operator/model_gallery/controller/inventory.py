@@ -15,10 +15,11 @@ from datetime import datetime
 from typing import Any
 
 from model_gallery.api import labels
+from model_gallery.api.conditions import Reason
 from model_gallery.controller import clock, kinds
-from model_gallery.errors import GalleryError
+from model_gallery.errors import GalleryError, TransientError
 from model_gallery.protocol import report
-from model_gallery.protocol.report import InventoryLine, LooseFile, ModelInventory
+from model_gallery.protocol.report import InventoryLine, LooseFile, ModelInventory, ResultLine
 from model_gallery.reconcile import times
 from model_gallery.reconcile.manifests.job import CONTAINER
 from model_gallery.runtime.client import ApiClient
@@ -104,8 +105,7 @@ class Inventories:
         metadata = pod["metadata"]
         namespace, gallery = metadata["namespace"], kinds.worker_gallery(pod)
         begun = times.from_text(metadata["creationTimestamp"])
-        known = self._known.get((namespace, gallery))
-        if known is not None and known.begun >= begun:
+        if self._is_old(namespace, gallery, begun):
             return
         try:
             found = await self._collect(namespace, metadata["name"], begun)
@@ -115,18 +115,30 @@ class Inventories:
                 extra={"namespace": namespace, "gallery": gallery, "reason": error.reason},
             )
             return
+        if self._is_old(namespace, gallery, begun):
+            # A newer one was read meanwhile.
+            return
         self._known[namespace, gallery] = found
         self._wake(Key(kinds.GALLERY, namespace, gallery))
         for model in found.models.values():
             if model.problems_total:
                 self._wake(Key(kinds.MODEL, model.namespace, model.name))
 
+    def _is_old(self, namespace: str, gallery: str, begun: datetime) -> bool:
+        known = self._known.get((namespace, gallery))
+        return known is not None and known.begun >= begun
+
     async def _collect(self, namespace: str, pod: str, begun: datetime) -> Inventory:
         models: dict[str, ModelInventory] = {}
         loose: list[LooseFile] = []
+        whole = False
         async for text in self._client.follow_log(namespace, pod, container=CONTAINER):
             line = report.parse_line(text)
             if isinstance(line, InventoryLine):
                 models |= {model.uid: model for model in line.models}
                 loose += line.loose[: _MAX_LOOSE - len(loose)]
+            whole = whole or isinstance(line, ResultLine)
+        if not whole:
+            # What was not told would count as gone.
+            raise TransientError(Reason.INTERRUPTED, "the log ends before the scan's result")
         return Inventory(begun, models, tuple(loose))

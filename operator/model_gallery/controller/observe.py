@@ -46,6 +46,7 @@ __all__ = ["Observer", "loose_of"]
 
 Body = dict[str, Any]
 _Type = TypeVar("_Type", bound=BaseModel)
+_MAX_WISH = 128
 
 
 class Seen(Protocol):
@@ -147,7 +148,7 @@ class Observer:
             changed=self.inventories.changed(key.namespace, key.name),
             models=tuple(map(self.configured, models)),
             loose=loose_of(found),
-            living=tuple(model["metadata"]["uid"] for model in models),
+            living=self._living(key, claim_name),
             selection=self._selection(spec, catalogue),
             owned=owned,
             foreign_entries=frozenset(
@@ -156,6 +157,18 @@ class Observer:
             vanished_entries=frozenset(model.entry for model in owned) - there,
             backends=self.serving.backends(key.namespace, key.name),
         )
+
+    def _living(self, key: Key, claim_name: str) -> tuple[str, ...]:
+        """Returns the uids of all Models on the claim: another Gallery may share it."""
+        place = f"{key.namespace}/{claim_name}"
+        sharing = {
+            gallery["metadata"]["name"]
+            for gallery in self.cache.by_index(kinds.GALLERY, "claim", place)
+        }
+        bodies = self.cache.by_index(kinds.MODEL, "claim", place)
+        for name in sharing | {key.name}:
+            bodies += self.cache.by_index(kinds.MODEL, "gallery", f"{key.namespace}/{name}")
+        return tuple(sorted({model["metadata"]["uid"] for model in bodies}))
 
     def configured(self, body: Body) -> Configured:
         """Returns a Model as listings see it."""
@@ -281,13 +294,15 @@ class Observer:
             if gallery
             else []
         )
-        return sum(
-            1
+        reading = {
+            job["metadata"]["labels"].get(labels.LABEL_MODEL_UID, "")
             for job in jobs
             if not job["ended"]
             and job["metadata"]["labels"].get(labels.LABEL_OPERATION) == "verify"
-            and job["metadata"]["labels"].get(labels.LABEL_MODEL_UID) != uid
-        )
+        }
+        # Of a Job that is being created it is not known what for; waiting costs little.
+        starting = self.reserved.get((namespace, gallery.name), set()) if gallery else set()
+        return len((reading | starting) - {uid})
 
     def _scan(self, namespace: str, gallery: GalleryView | None, uid: str) -> ScanView | None:
         found = self.inventories.get(namespace, gallery.name) if gallery else None
@@ -319,9 +334,10 @@ def _meta(body: Body) -> Meta:
         created=times.from_text(metadata["creationTimestamp"]),
         deleting=times.from_text(deleting) if deleting else None,
         has_finalizer=labels.FINALIZER in (metadata.get("finalizers") or ()),
-        reconcile_at=annotations.get(labels.ANNOTATION_RECONCILE_AT, ""),
-        verify_at=annotations.get(labels.ANNOTATION_VERIFY_AT, ""),
-        collect_at=annotations.get(labels.ANNOTATION_COLLECT_AT, ""),
+        # As much as the status holds of them: else a longer one would never count as handled.
+        reconcile_at=annotations.get(labels.ANNOTATION_RECONCILE_AT, "")[:_MAX_WISH],
+        verify_at=annotations.get(labels.ANNOTATION_VERIFY_AT, "")[:_MAX_WISH],
+        collect_at=annotations.get(labels.ANNOTATION_COLLECT_AT, "")[:_MAX_WISH],
     )
 
 

@@ -45,7 +45,7 @@ def scan(observed: ObservedGallery, spec: GallerySpec, now: datetime) -> Scanned
     if worker is not None and worker.phase is WorkerPhase.SUCCEEDED:
         facts = worker.result.volume if worker.result else None
         if facts is not None:
-            return Scanned(None, 1.0, _learned(observed, facts, now))
+            return Scanned(None, 1.0, _learned(observed, facts, worker.created))
         return Scanned(None, _FAILED_SECONDS, _failed(status, "the scan ended without a report"))
     if worker is not None and worker.phase is WorkerPhase.FAILED:
         _, message, _, _ = attempts.failure_of(worker)
@@ -98,7 +98,8 @@ def _start(observed: ObservedGallery, spec: GallerySpec, name: str) -> StartWork
     )
 
 
-def _learned(observed: ObservedGallery, facts: VolumeFacts, now: datetime) -> GalleryStatus:
+def _learned(observed: ObservedGallery, facts: VolumeFacts, begun: datetime) -> GalleryStatus:
+    """Takes a scan over, as of its begin: what changed since then it may have missed."""
     status, storage = observed.status, observed.status.storage
     if storage is None:
         return status
@@ -113,7 +114,7 @@ def _learned(observed: ObservedGallery, facts: VolumeFacts, now: datetime) -> Ga
                     "reclaimable_bytes": facts.reclaimable_bytes,
                     "damaged_models": facts.damaged_models,
                     "cut": facts.cut,
-                    "scanned_time": times.to_text(now),
+                    "scanned_time": times.to_text(begun),
                     "scan_message": "",
                 }
             ),

@@ -71,9 +71,10 @@ def _stays(model: OwnedModel, observed: ObservedGallery) -> bool:
     spec, selection = observed.spec, observed.selection
     if spec is None or selection is None:
         return True
-    if model.by == _NAMED:
-        return model.entry in spec.install.entries
-    # It may have been selected for what the vanished entry said of itself.
+    if model.entry in spec.install.entries:
+        return True
+    # It may have been selected for what the vanished entry said of itself; also where it was named
+    # when it was made, since a list of names may have become a selection.
     return spec.install.matching is not None and model.entry in observed.vanished_entries
 
 
@@ -81,7 +82,7 @@ def _manifest(observed: ObservedGallery, entry: str, by: str) -> dict[str, Any]:
     meta = observed.meta
     stem = _NOT_IN_NAMES.sub("-", entry.lower()).strip("-")[:_MAX_STEM].strip("-")
     digits = sha256_of_value([meta.name, entry])[:6]
-    name = "-".join(part for part in (meta.name[:150], stem, digits) if part)
+    name = "-".join(part for part in (meta.name[:150].rstrip(".-"), stem, digits) if part)
     return {
         "apiVersion": labels.API_VERSION,
         "kind": labels.MODEL,

@@ -6,6 +6,7 @@ files, so that neither memory nor a log line grows with the volume.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -115,7 +116,9 @@ class Scan:
                 continue
             self._loose_files += 1
             self._loose_bytes += facts.size_bytes
-            yield LooseFile(path=path, size_bytes=facts.size_bytes)
+            # Names are bytes; one that is no UTF-8 must not cost the whole report.
+            shown = os.fsencode(path).decode(errors="replace")
+            yield LooseFile(path=shown, size_bytes=facts.size_bytes)
 
     def _managed(self, everyone: Mapping[str, Receipt]) -> int:
         """Returns the bytes that receipts name, each content once."""

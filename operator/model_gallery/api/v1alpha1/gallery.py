@@ -225,6 +225,14 @@ class LooseFilePolicy(StrEnum):
     """Models and all loose files."""
 
 
+_IS_EXPRESSION = rules(
+    (
+        "self == '' || 'a'.matches(self) || !('a'.matches(self))",
+        "must be a regular expression in RE2's syntax",
+    ),
+)
+
+
 class Listing(ApiType):
     """What `status.listing` shows."""
 
@@ -232,12 +240,7 @@ class Listing(ApiType):
         default="",
         max_length=256,
         description="RE2 expression that a name must match somewhere; empty: all.",
-        json_schema_extra=rules(
-            (
-                "self == '' || 'a'.matches(self) || !('a'.matches(self))",
-                "must be a regular expression in RE2's syntax",
-            ),
-        ),
+        json_schema_extra=_IS_EXPRESSION,
     )
     tags: tuple[Annotated[str, Field(min_length=1, max_length=128)], ...] = Field(
         default=(),
@@ -277,7 +280,7 @@ class Worker(ApiType):
     )
     verify_bandwidth_limit: Quantity | None = Field(
         default="200Mi",
-        description="Most bytes per second that a verification reads; null: no limit.",
+        description="Most bytes per second that a verification reads; 0: no limit.",
     )
     resources: FreeForm = Field(
         default_factory=dict,
@@ -330,6 +333,7 @@ class Matching(ApiType):
         default="",
         max_length=256,
         description="RE2 expression that an entry's whole name must match.",
+        json_schema_extra=_IS_EXPRESSION,
     )
 
 
