@@ -16,7 +16,7 @@ __all__ = ["Stock", "stock"]
 
 _NOT_IN_NAMES = re.compile(r"[^a-z0-9]+")
 _MAX_STEM = 40
-_NAMED, _MATCHED = "entries", "matching"
+_NAMED = "entries"
 _PER_PASS = 50
 """Objects written in one go; the rest follows in the next."""
 
@@ -42,7 +42,9 @@ def stock(observed: ObservedGallery) -> Stock:
     selection = observed.selection
     if selection is None:
         return Stock()
-    wanted = dict.fromkeys(selection.named, _NAMED) | dict.fromkeys(selection.matched, _MATCHED)
+    wanted = dict.fromkeys(selection.matched, _by_selection(observed)) | dict.fromkeys(
+        selection.named, _NAMED
+    )
     owned = {model.entry: model for model in observed.owned}
     missing = [
         entry for entry in wanted if entry not in owned and entry not in observed.foreign_entries
@@ -73,9 +75,18 @@ def _stays(model: OwnedModel, observed: ObservedGallery) -> bool:
         return True
     if model.entry in spec.install.entries:
         return True
+    if spec.install.matching is None:
+        return False
     # It may have been selected for what the vanished entry said of itself; also where it was named
-    # when it was made, since a list of names may have become a selection.
-    return spec.install.matching is not None and model.entry in observed.vanished_entries
+    # when it was made, since a list of names may have become a selection. And what this very selection
+    # made stays although its entry says something else of itself by now.
+    return model.entry in observed.vanished_entries or model.by == _by_selection(observed)
+
+
+def _by_selection(observed: ObservedGallery) -> str:
+    """Returns what stands on Models of the present selection: another one has another digest."""
+    wanted = observed.spec.install.matching if observed.spec else None
+    return f"matching-{sha256_of_value(wanted.model_dump())[:8]}" if wanted else ""
 
 
 def _manifest(observed: ObservedGallery, entry: str, by: str) -> dict[str, Any]:

@@ -208,7 +208,8 @@ def test_a_selected_one_says_so() -> None:
     (action,) = stocking.stock(observed(BY_TAG, Selection(matched=("a",)))).actions
 
     assert isinstance(action, ApplyModel)
-    assert action.model["metadata"]["annotations"] == {"modelgallery.dev/installed-by": "matching"}
+    (by,) = action.model["metadata"]["annotations"].values()
+    assert by.startswith("matching-")
 
 
 def test_what_is_made_twice_is_made_once() -> None:
@@ -316,3 +317,13 @@ def test_the_names_of_the_whole_real_gallery() -> None:
     assert len(entries) == 1709
     assert len(found) == 1709
     assert all(SUBDOMAIN.match(name) and len(name) <= 63 for name in found)
+
+
+def test_what_this_selection_made_stays_when_its_entry_says_something_else() -> None:
+    """A tag edited upstream removes no files; another selection does."""
+    (action,) = stocking.stock(observed(BY_TAG, Selection(matched=("a",)))).actions
+    assert isinstance(action, ApplyModel)
+    (by,) = action.model["metadata"]["annotations"].values()
+    kept = {"owned": (own("a", by=by),)}
+    assert removed(observed(BY_TAG, Selection(), **kept)) == []
+    assert removed(observed({"matching": {"tags": ["other"]}}, Selection(), **kept)) == GONE
