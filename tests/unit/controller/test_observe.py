@@ -27,12 +27,16 @@ def observer() -> Observer:
     follower = SimpleNamespace(progress=lambda _: None)
     inventories = SimpleNamespace(get=lambda *_: None, changed=lambda *_: None)
     settings = WorkerSettings(image="worker:1")
+    serving = SimpleNamespace(
+        pods=lambda *_: None, backends=lambda *_: None, unload_of=lambda *_: None
+    )
     return Observer(
         kinds.new_cache(),
         indexes,  # type: ignore[arg-type]
         follower,  # type: ignore[arg-type]
         settings,
         inventories,  # type: ignore[arg-type]
+        serving,  # type: ignore[arg-type]
     )
 
 
