@@ -28,13 +28,12 @@ from support.serving import MIB, NOBODY, Gallery, backend, gallery
 PACKAGE = Path(__file__).resolve().parents[3] / "operator"
 COMMAND = (sys.executable, "-m", "model_gallery", "sidecar")
 # The interpreter may lie where the other user may not read, so all is imported before.
-AS_NOBODY = (
-    sys.executable,
-    "-c",
-    "import os, sys, stringprep, encodings.idna, model_gallery.sidecar.main as sidecar;"
-    f"os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3);"
-    "sys.exit(sidecar.main())",
-)
+DROPPING = f"""
+import os, sys, encodings.idna, model_gallery.sidecar.main as sidecar
+os.setgroups([]); os.setresgid(*[{NOBODY}] * 3); os.setresuid(*[{NOBODY}] * 3)
+sys.exit(sidecar.main())
+"""
+AS_NOBODY = (sys.executable, "-c", DROPPING)
 as_root = pytest.mark.skipif(os.geteuid() != 0, reason="other users take root")
 
 
@@ -50,7 +49,7 @@ class Running:
         self.url = f"http://127.0.0.1:{port}"
 
     def get(self, path: str) -> bytes:
-        with urllib.request.urlopen(self.url + path, timeout=2) as answer:
+        with urllib.request.urlopen(self.url + path, timeout=2) as answer:  # noqa: S310
             return answer.read()
 
     def usage(self) -> dict[str, Any]:
