@@ -117,6 +117,7 @@ def test_the_sidecar_is_added(kube) -> None:
         "limits": {"memory": "96Mi"},
     }
     assert sidecar["ports"][0]["containerPort"] == 9464
+    assert sidecar["env"] == [{"name": "MODEL_GALLERY_SIDECAR_PORT", "value": "9464"}]
     mounts = {one["mountPath"]: one for one in sidecar["volumeMounts"]}
     assert mounts["/models"] == {"name": "weights", "mountPath": "/models", "readOnly": True}
     assert sidecar["securityContext"] == {
@@ -132,14 +133,20 @@ def test_the_sidecar_is_added(kube) -> None:
 @pytest.mark.parametrize(
     ("spec", "want"),
     [
-        ({"securityContext": {"runAsUser": 1000}}, (1000, True)),
-        ({"securityContext": {"runAsUser": 0}}, (0, False)),
+        ({"securityContext": {"runAsUser": 1000, "runAsGroup": 7}}, (1000, None, True)),
+        ({"securityContext": {"runAsUser": 0}}, (0, None, False)),
         (
             {
                 "securityContext": {"runAsUser": 1000},
-                "containers": [{"name": "s", "image": "s", "securityContext": {"runAsUser": 2000}}],
+                "containers": [
+                    {
+                        "name": "s",
+                        "image": "s",
+                        "securityContext": {"runAsUser": 2000, "runAsGroup": 3000},
+                    }
+                ],
             },
-            (2000, True),
+            (2000, 3000, True),
         ),
     ],
 )
@@ -147,7 +154,8 @@ def test_it_is_the_user_that_the_server_is(kube, spec: dict[str, Any], want) -> 
     (sidecar,) = sidecars(admitted(kube, pod(**spec)))
     context = sidecar["securityContext"]
 
-    assert (context["runAsUser"], context["runAsNonRoot"]) == want
+    told = context["runAsUser"], context.get("runAsGroup"), context["runAsNonRoot"]
+    assert told == want
 
 
 def test_other_init_containers_stay(kube) -> None:
