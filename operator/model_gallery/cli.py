@@ -31,6 +31,10 @@ def _parser() -> argparse.ArgumentParser:
     operator.set_defaults(command=_operator)
     worker = commands.add_parser("worker", help="run one operation on a volume (in a Job pod)")
     worker.set_defaults(command=_worker)
+    sidecar = commands.add_parser(
+        "sidecar", help="tell which process uses which model (in a serving pod)"
+    )
+    sidecar.set_defaults(command=_sidecar)
     crds = commands.add_parser("crds", help="print the custom resource definitions")
     crds.add_argument("--output", type=Path, metavar="DIR", help="write one file each instead")
     crds.set_defaults(command=_crds)
@@ -68,6 +72,12 @@ def _worker(_: argparse.Namespace) -> int:
     gc.freeze()
     gc.enable()
     return worker.main()
+
+
+def _sidecar(_: argparse.Namespace) -> int:
+    from model_gallery.sidecar import main as sidecar  # noqa: PLC0415 - it loads no kopf
+
+    return sidecar.main()
 
 
 def _crds(options: argparse.Namespace) -> int:

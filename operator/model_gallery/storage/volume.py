@@ -20,7 +20,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.storage.layout import Parts
 
-__all__ = ["FileFacts", "Volume", "translated"]
+__all__ = ["FileFacts", "FolderFacts", "Volume", "translated"]
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # Without O_NONBLOCK the open of a planted FIFO would wait for ever.
@@ -47,6 +47,19 @@ class FileFacts:
     links: int
     modified_ns: int
     changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class FolderFacts:
+    """What the file system tells of a folder.
+
+    Attributes:
+        device: of its file system.
+        modified_ns: when a name in it last came, went or changed; nanoseconds since the epoch.
+    """
+
+    device: int
+    modified_ns: int
 
 
 class Volume:
@@ -119,6 +132,19 @@ class Volume:
             yield current
         finally:
             os.close(current)
+
+    def folder_facts(self, parts: Parts) -> FolderFacts | None:
+        """Returns what is told of a folder; None where it does not exist.
+
+        Raises:
+            StalledError: UnsafePath where a component is no folder.
+        """
+        try:
+            with self.folder(parts) as opened, translated(parts, "look at"):
+                found = os.fstat(opened)
+        except FileNotFoundError:
+            return None
+        return FolderFacts(found.st_dev, found.st_mtime_ns)
 
     def facts(self, parts: Parts) -> FileFacts | None:
         """Returns what is told of a regular file; None where nothing is there.
