@@ -5,9 +5,11 @@ Everything that writes or selects objects takes its strings from here, so that a
 
 __all__ = [
     "ANNOTATION_GALLERY",
+    "ANNOTATION_GC_AT",
     "ANNOTATION_MODEL",
     "ANNOTATION_PLAN_DIGEST",
     "ANNOTATION_RECONCILE_AT",
+    "ANNOTATION_VERIFY_AT",
     "API_VERSION",
     "CATEGORY",
     "FIELD_MANAGER",
@@ -42,6 +44,10 @@ FIELD_MANAGER = "model-gallery-operator"
 STATUS_FIELD_MANAGER = "model-gallery-operator-status"
 
 ANNOTATION_RECONCILE_AT = f"{GROUP}/reconcile-requested-at"
+ANNOTATION_VERIFY_AT = f"{GROUP}/verify-requested-at"
+"""On a Model: all its files shall be read and compared; `status.lastHandledVerifyAt` answers."""
+ANNOTATION_GC_AT = f"{GROUP}/gc-requested-at"
+"""On a Gallery: what nobody needs shall be removed from the volume."""
 ANNOTATION_MODEL = f"{GROUP}/model"
 """The Model's name on its workers; an annotation, since names may be longer than a label's 63."""
 ANNOTATION_GALLERY = f"{GROUP}/gallery"
