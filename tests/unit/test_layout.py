@@ -37,7 +37,7 @@ def test_no_file_names_a_registry() -> None:
             assert not [host for host in REGISTRIES if host in text], path
 
 
-@pytest.mark.parametrize("unwanted", ["kopf", "kubernetes", "aiohttp"])
+@pytest.mark.parametrize("unwanted", ["kopf", "kubernetes", "aiohttp", "rich"])
 def test_the_worker_loads_no_cluster(unwanted: str) -> None:
     """It starts in every Job; what it does not need costs memory and time there."""
     program = f"import model_gallery.worker.main, sys; sys.exit({unwanted!r} in sys.modules)"

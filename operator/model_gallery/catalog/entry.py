@@ -45,6 +45,7 @@ class Entry:
     Attributes:
         url: reference to the base configuration; empty without one.
         config_file: inline base configuration, used where there is no `url`.
+        tags: words to search by.
     """
 
     name: str
@@ -87,8 +88,13 @@ class Entry:
             overrides=fields.mapping("overrides"),
             config_file=fields.mapping("config_file"),
             files=listed(fields),
-            tags=fields.texts("tags"),
+            tags=_tags(values.get("tags")),
         )
+
+
+def _tags(values: Any) -> tuple[str, ...]:
+    """Returns what can be shown of the tags: nothing depends on them, so nothing is refused."""
+    return tuple(str(value) for value in values) if isinstance(values, list) else ()
 
 
 @dataclass(frozen=True, slots=True)

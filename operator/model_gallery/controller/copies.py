@@ -1,13 +1,11 @@
 """The last good copy of each index, compressed, in ConfigMaps that go with their Gallery.
 
-A copy holds the index, its base configurations and the validators of conditional requests. LocalAI's
-real index takes 0.5 MB compressed; a ConfigMap holds 1 MiB, so larger ones are split.
+A copy holds the index, its base configurations and the validators of conditional requests;
+`protocol/indexcopy.py` has its format.
 """
 
 from __future__ import annotations
 
-import base64
-import json
 import logging
 import zlib
 from dataclasses import dataclass
@@ -18,6 +16,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import ServedFrom
 from model_gallery.controller.fetch import Document, Loaded, judged
 from model_gallery.errors import GalleryError, StalledError
+from model_gallery.protocol import indexcopy
 from model_gallery.reconcile import names
 from model_gallery.reconcile.manifests import configmap
 from model_gallery.reconcile.observed import Meta
@@ -27,10 +26,6 @@ from model_gallery.runtime.resources import CONFIG_MAPS
 __all__ = ["Copies"]
 
 _LOG = logging.getLogger(__name__)
-_PART_BYTES = 700 * 1024
-_MAX_PARTS = 16
-_MAX_TEXT_BYTES = 64 * 1024 * 1024
-_FORMAT = "1"
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,16 +39,16 @@ class Copies:
         first = await self.client.get(CONFIG_MAPS, namespace, names.index_copy_name(gallery, 0))
         if first is None:
             return None
-        data = first.get("data") or {}
-        if data.get("format") != _FORMAT:
+        parts = indexcopy.parts_of(first)
+        if parts is None:
             return None
-        packed = _part(first)
-        for number in range(1, min(int(data.get("parts", "1")), _MAX_PARTS)):
+        packed = indexcopy.part_of(first)
+        for number in range(1, parts):
             name = names.index_copy_name(gallery, number)
             following = await self.client.get(CONFIG_MAPS, namespace, name)
             if following is None:
                 return None
-            packed += _part(following)
+            packed += indexcopy.part_of(following)
         try:
             return _unpacked(packed)
         except (GalleryError, ValueError, KeyError, zlib.error) as error:
@@ -69,20 +64,15 @@ class Copies:
         Raises:
             StalledError: the index is too large to keep.
         """
-        packed = zlib.compress(json.dumps(_document(loaded)).encode(), 6)
-        parts = [packed[at : at + _PART_BYTES] for at in range(0, len(packed), _PART_BYTES)]
-        if len(parts) > _MAX_PARTS:
+        parts = indexcopy.packed(_document(loaded))
+        if len(parts) > indexcopy.MAX_PARTS:
             raise StalledError(Reason.INDEX_INVALID, "the index is too large to be kept")
         # The first part names their number, so it is written last.
         for number in reversed(range(len(parts))):
             name = names.index_copy_name(meta.name, number)
-            header = {"format": _FORMAT, "parts": str(len(parts))}
+            header = indexcopy.header(len(parts))
             manifest = configmap.index_copy(name, meta, header, parts[number])
             await self.client.apply(CONFIG_MAPS, manifest, manager=labels.FIELD_MANAGER)
-
-
-def _part(body: dict[str, Any]) -> bytes:
-    return base64.b64decode((body.get("binaryData") or {}).get("index", ""))
 
 
 def _document(loaded: Loaded) -> dict[str, Any]:
@@ -107,11 +97,7 @@ def _packed_document(document: Document | GalleryError) -> dict[str, Any]:
 
 
 def _unpacked(packed: bytes) -> Loaded:
-    inflater = zlib.decompressobj()
-    text = inflater.decompress(packed, _MAX_TEXT_BYTES)
-    if inflater.unconsumed_tail:
-        raise ValueError("the copy is too large")
-    value = json.loads(text)
+    value = indexcopy.unpacked(packed)
     document = _unpacked_document(value["index"])
     if isinstance(document, GalleryError):
         raise document

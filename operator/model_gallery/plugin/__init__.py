@@ -1,0 +1,1 @@
+"""Program: `kubectl model`. Reads and writes Models and Galleries for a person at a shell."""

@@ -1,0 +1,1 @@
+"""The commands of `kubectl model`, one module for each group; each is a function of a Session."""

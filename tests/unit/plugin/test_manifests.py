@@ -1,0 +1,116 @@
+"""Models as the command line asks for them, and what it may not ask for."""
+
+from __future__ import annotations
+
+import pytest
+
+from model_gallery.api.v1alpha1.model import ModelSpec
+from model_gallery.plugin import manifests
+from model_gallery.plugin.manifests import Wish
+from model_gallery.plugin.problem import Exit, Problem
+
+SHA = "ab" * 32
+
+SOURCES = {
+    "an entry": ("tiny-llama", "", {"entry": {"name": "tiny-llama"}}, "tiny-llama"),
+    "an entry whose name is no object's": (
+        "Llama-3.2:Q4_K_M",
+        "",
+        {"entry": {"name": "Llama-3.2:Q4_K_M"}},
+        "llama-3.2-q4-k-m",
+    ),
+    "a URL": (
+        "https://e.x/a/M.gguf?x=1",
+        "",
+        {"uri": "https://e.x/a/M.gguf?x=1"},
+        "m",
+    ),
+    "a URL with a digest": (
+        "https://e.x/a/m.GGUF",
+        SHA.upper(),
+        {"files": [{"path": "m.GGUF", "uri": "https://e.x/a/m.GGUF", "sha256": SHA}]},
+        "m",
+    ),
+    "a digest in the form of OCI": (
+        "hf://o/r/m.gguf",
+        f"sha256:{SHA}",
+        {"files": [{"path": "m.gguf", "uri": "hf://o/r/m.gguf", "sha256": SHA}]},
+        "m",
+    ),
+    "a repository": ("hf://o/Repo-1@main", "", {"uri": "hf://o/Repo-1@main"}, "repo-1"),
+    "an Ollama model": ("ollama://qwen3:0.6b", "", {"uri": "ollama://qwen3:0.6b"}, "qwen3-0.6b"),
+    "a file of GitHub": (
+        "github:o/r/x.bin@v1",
+        "",
+        {"uri": "github:o/r/x.bin@v1"},
+        "x",
+    ),
+}
+
+
+@pytest.mark.parametrize(("what", "sha256", "source", "name"), SOURCES.values(), ids=SOURCES)
+def test_model(what: str, sha256: str, source, name: str) -> None:
+    made = manifests.model(Wish(what, "demo", "models", sha256=sha256))
+
+    assert made["metadata"] == {"name": name, "namespace": "models"}
+    assert made["spec"] == {"galleryName": "demo", "source": source}
+    ModelSpec.model_validate(made["spec"])
+
+
+def test_names_that_are_given_win() -> None:
+    made = manifests.model(Wish("x", "demo", "models", name="n.1", served_name="S N"))
+
+    assert made["metadata"]["name"] == "n.1"
+    assert made["spec"]["servedName"] == "S N"
+
+
+WRONG = {
+    "a digest for an entry": (Wish("x", "g", "n", sha256=SHA), "--sha256 is for URIs"),
+    "a digest for a repository": (Wish("hf://o/r", "g", "n", sha256=SHA), "one file"),
+    "a digest that is none": (Wish("https://e.x/m", "g", "n", sha256="12"), "64 hex digits"),
+    "a URI that is none": (Wish("ftp://e.x/m", "g", "n"), "ftp://e.x/m"),
+    "a name that is none": (Wish("x", "g", "n", name="A_b"), "--name 'A_b'"),
+    "a source that gives no name": (Wish("???", "g", "n"), "give a name with --name"),
+}
+
+
+@pytest.mark.parametrize(("wish", "told"), WRONG.values(), ids=WRONG)
+def test_wrong_usage(wish: Wish, told: str) -> None:
+    with pytest.raises(Problem) as raised:
+        manifests.model(wish)
+
+    assert raised.value.exit_code is Exit.USAGE
+    assert told in raised.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("a..b", "a.b"),
+        ("-a-.-b-", "a.b"),
+        ("Ärger", "rger"),
+        ("x" * 99, "x" * 63),
+        ("é", ""),
+    ],
+)
+def test_object_names(text: str, name: str) -> None:
+    assert manifests.object_name(text) == name
+
+
+def test_a_loose_file_is_adopted_where_it_lies() -> None:
+    made = manifests.adopted(Wish("old/My Model.gguf", "demo", "models", sha256=SHA))
+
+    assert made["metadata"]["name"] == "my-model"
+    assert made["spec"]["source"] == {
+        "files": [
+            {"path": "old/My Model.gguf", "uri": "file:///old/My%20Model.gguf", "sha256": SHA}
+        ]
+    }
+
+
+@pytest.mark.parametrize("path", ["../x", "/etc/passwd", ".modelgallery/x", ""])
+def test_paths_that_leave_the_volume_are_refused(path: str) -> None:
+    with pytest.raises(Problem) as raised:
+        manifests.adopted(Wish(path, "demo", "models"))
+
+    assert raised.value.exit_code is Exit.USAGE
