@@ -4,9 +4,10 @@ import asyncio
 
 import pytest
 
+from support.backends import backends
 from support.cluster import control_plane, full_cluster
 
-__all__ = ["control_plane", "full_cluster"]
+__all__ = ["backends", "control_plane", "full_cluster"]
 
 
 @pytest.fixture(autouse=True)

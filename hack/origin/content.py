@@ -3,6 +3,7 @@
     /gen/<size>/<seed>/<name>    size bytes that follow from the seed; size may end in Ki, Mi or Gi
     /small/<anything>            a few KiB that follow from the path
     /hf/tiny/llama-<seed>/resolve/<revision>/<name>.gguf    a real model (make_gguf.py)
+    /real/<name>.gguf            real models of three sizes (REAL), for backends that run
     /hf/api/models/tiny/llama-<seed>/...    what the Hub's API says of it: one commit, three files
     /<anything else>             a file of the served folder, or one that was uploaded
 
@@ -16,10 +17,12 @@ import hashlib
 import json
 import random
 import re
+from bisect import bisect
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
+from itertools import accumulate
 
-from make_gguf import gguf, one_tensor
+from make_gguf import gguf, one_tensor, pieces
 
 BLOCK = 1 << 20
 _UNITS = {"": 1, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
@@ -27,7 +30,12 @@ _MODEL = re.compile(r"/hf/tiny/llama-(\d+)/resolve/[^/]+/[^/]+\.gguf")
 _REVISION = re.compile(r"/hf/api/models/tiny/llama-(\d+)/revision/[^/]+")
 _TREE = re.compile(r"/hf/api/models/tiny/llama-(\d+)/tree/[0-9a-f]{40}")
 _BESIDE = re.compile(r"/hf/tiny/llama-\d+/resolve/[^/]+/(README\.md|load\.py)")
+_REAL = re.compile(r"/real/(\w+)\.gguf")
 _GENERATED = re.compile(r"/gen/(\d+)(|Ki|Mi|Gi)/(\w+)/[^/]+")
+
+REAL = {"tiny": (64, 2), "busy": (512, 8), "large": (512, 48)}
+"""Width and number of equal layers: 0.4 MB to load at once, 77 MB that are busy for seconds over some
+hundred tokens, and 456 MB that take a moment to load."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,10 +87,41 @@ class Stored:
 
 
 @dataclass(frozen=True, slots=True)
+class Real:
+    """A model of REAL. Equal layers are held once, so the largest fits into the origin's memory."""
+
+    name: str
+
+    @property
+    def size(self) -> int:
+        return _real(self.name).ends[-1]
+
+    @property
+    def etag(self) -> str:
+        return f'"real-{self.name}"'
+
+    def read(self, start: int, length: int) -> bytes:
+        """Returns at most `length` bytes from `start`, ending at a tensor's end at the latest."""
+        whole = _real(self.name)
+        index = bisect(whole.ends, start)
+        if index == len(whole.ends):
+            return b""
+        piece = whole.pieces[index]
+        offset = start - (whole.ends[index] - len(piece))
+        return piece[offset : offset + min(length, BLOCK)]
+
+    def sha256(self) -> str:
+        digest = hashlib.sha256()
+        for piece in _real(self.name).pieces:
+            digest.update(piece)
+        return digest.hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
 class Flipped:
     """The same size with one wrong byte, in the middle: what a broken mirror would send."""
 
-    inner: Generated | Stored
+    inner: Generated | Stored | Real
 
     @property
     def size(self) -> int:
@@ -100,21 +139,25 @@ class Flipped:
         return bytes(piece)
 
     def sha256(self) -> str:
-        digest = hashlib.sha256()
-        for start in range(0, self.size, BLOCK):
-            digest.update(self.read(start, BLOCK))
+        digest, position = hashlib.sha256(), 0
+        while piece := self.read(position, BLOCK):
+            digest.update(piece)
+            position += len(piece)
         return digest.hexdigest()
 
 
-Body = Generated | Stored | Flipped
+Body = Generated | Stored | Real | Flipped
 
 
-def for_path(path: str) -> Generated | Stored | None:
+def for_path(path: str) -> Generated | Stored | Real | None:
     """Returns what follows from the path alone, or None where nothing does."""
     match = _GENERATED.fullmatch(path)
     if match:
         number, unit, seed = match.groups()
         return Generated(int(number) * _UNITS[unit], seed)
+    match = _REAL.fullmatch(path)
+    if match and match[1] in REAL:
+        return Real(match[1])
     match = _MODEL.fullmatch(path)
     if match:
         return Stored(_model(int(match[1])))
@@ -173,6 +216,21 @@ def _small(path: str) -> bytes:
     if path.endswith(".bin"):
         return b"lmgg" + weights  # the magic of ggml, which whisper.cpp's models have
     return weights
+
+
+@dataclass(frozen=True, slots=True)
+class _Pieces:
+    """A file in pieces, with the place where each ends."""
+
+    pieces: list[bytes]
+    ends: list[int]
+
+
+@cache
+def _real(name: str) -> _Pieces:
+    width, layers = REAL[name]
+    parts = pieces(layers=1, width=width, times=layers)
+    return _Pieces(parts, list(accumulate(map(len, parts))))
 
 
 @lru_cache(maxsize=8)

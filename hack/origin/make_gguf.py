@@ -1,6 +1,6 @@
 """Writes a tiny, real GGUF file: a random llama of two layers that llama.cpp and Ollama load.
 
-    python make_gguf.py OUT [--seed N] [--layers N] [--width N]
+    python make_gguf.py OUT [--seed N] [--layers N] [--width N] [--times N]
 
 The same arguments give the same bytes everywhere: the weights are exact multiples of 2^-15, drawn
 from Python's Mersenne Twister. Standard library only.
@@ -12,7 +12,7 @@ import argparse
 import random
 import struct
 from array import array
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 ALIGNMENT = 32
@@ -47,8 +47,12 @@ def tokens() -> list[tuple[str, float, int]]:
     return special + raw + text
 
 
-def tensors(seed: int, layers: int, width: int) -> list[Tensor]:
-    """All weights. The output rows of special and byte tokens are zero: the model speaks ASCII."""
+def tensors(seed: int, layers: int, width: int, times: int) -> list[Tensor]:
+    """All weights. The output rows of special and byte tokens are zero: the model speaks ASCII.
+
+    The layers come `times` over with the same bytes objects, so that a big model costs the time and
+    the memory of a small one.
+    """
     source = random.Random(seed)  # noqa: S311 - weights, no secret
     vocabulary = len(tokens())
     key_width = width // HEADS * KV_HEADS
@@ -68,19 +72,22 @@ def tensors(seed: int, layers: int, width: int) -> list[Tensor]:
         Tensor("output_norm.weight", (width,), ones),
         Tensor("output.weight", (width, vocabulary), output.tobytes()),
     ]
-    for layer in range(layers):
-        prefix = f"blk.{layer}."
-        result += [
-            Tensor(prefix + "attn_norm.weight", (width,), ones),
-            tensor(prefix + "attn_q.weight", width, width),
-            tensor(prefix + "attn_k.weight", width, key_width),
-            tensor(prefix + "attn_v.weight", width, key_width),
-            tensor(prefix + "attn_output.weight", width, width),
-            Tensor(prefix + "ffn_norm.weight", (width,), ones),
-            tensor(prefix + "ffn_gate.weight", width, 2 * width),
-            tensor(prefix + "ffn_up.weight", width, 2 * width),
-            tensor(prefix + "ffn_down.weight", 2 * width, width),
+    drawn = [
+        [
+            Tensor("attn_norm.weight", (width,), ones),
+            tensor("attn_q.weight", width, width),
+            tensor("attn_k.weight", width, key_width),
+            tensor("attn_v.weight", width, key_width),
+            tensor("attn_output.weight", width, width),
+            Tensor("ffn_norm.weight", (width,), ones),
+            tensor("ffn_gate.weight", width, 2 * width),
+            tensor("ffn_up.weight", width, 2 * width),
+            tensor("ffn_down.weight", 2 * width, width),
         ]
+        for _ in range(layers)
+    ]
+    for number, layer in enumerate(drawn * times):
+        result += [replace(weight, name=f"blk.{number}.{weight.name}") for weight in layer]
     return result
 
 
@@ -121,9 +128,9 @@ def metadata(layers: int, width: int) -> list[bytes]:
     ]
 
 
-def gguf(seed: int = 0, layers: int = 2, width: int = 64) -> bytes:
-    """Returns the whole file."""
-    pairs, weights = metadata(layers, width), tensors(seed, layers, width)
+def pieces(seed: int = 0, layers: int = 2, width: int = 64, times: int = 1) -> list[bytes]:
+    """Returns the whole file as its head and one piece for each tensor; repeated ones are shared."""
+    pairs, weights = metadata(layers * times, width), tensors(seed, layers, width, times)
     head = [b"GGUF", struct.pack("<IQQ", 3, len(weights), len(pairs)), *pairs]
     data: list[bytes] = []
     offset = 0
@@ -132,7 +139,12 @@ def gguf(seed: int = 0, layers: int = 2, width: int = 64) -> bytes:
         head.append(_string(tensor.name) + dimensions + struct.pack("<IQ", 0, offset))
         data.append(_padded(tensor.data))
         offset += len(data[-1])
-    return _padded(b"".join(head)) + b"".join(data)
+    return [_padded(b"".join(head)), *data]
+
+
+def gguf(seed: int = 0, layers: int = 2, width: int = 64) -> bytes:
+    """Returns the whole file."""
+    return b"".join(pieces(seed, layers, width))
 
 
 def one_tensor(name: str, weights: bytes) -> bytes:
@@ -165,7 +177,8 @@ def _list(key: str, kind: int, items: list[bytes]) -> bytes:
 
 
 def _padded(data: bytes) -> bytes:
-    return data + bytes(-len(data) % ALIGNMENT)
+    missing = -len(data) % ALIGNMENT
+    return data + bytes(missing) if missing else data
 
 
 def main() -> None:
@@ -174,9 +187,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--layers", type=int, default=2)
     parser.add_argument("--width", type=int, default=64)
-    arguments = parser.parse_args()
-    data = gguf(arguments.seed, arguments.layers, arguments.width)
-    arguments.out.write_bytes(data)
+    parser.add_argument("--times", type=int, default=1, help="repeats the layers")
+    given = parser.parse_args()
+    with given.out.open("wb") as out:
+        out.writelines(pieces(given.seed, given.layers, given.width, given.times))
 
 
 if __name__ == "__main__":
