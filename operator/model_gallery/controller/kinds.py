@@ -34,7 +34,7 @@ GALLERIES = Resource(labels.GROUP, labels.VERSION, "galleries", labels.GALLERY)
 MODEL, GALLERY = labels.MODEL, labels.GALLERY
 JOB, POD, CLAIM = "Job", "Pod", "PersistentVolumeClaim"
 
-USAGE_PORT = "mgo-usage"
+USAGE_PORT = "mg-usage"
 """Name of the sidecar's port."""
 
 Body = dict[str, Any]
@@ -248,12 +248,8 @@ def _slim_pod(body: Body) -> Body:
 def _slim_serving(body: Body, status: Body) -> Body:
     """What it takes to ask a pod, and to know that it is another one now."""
     spec = body.get("spec") or {}
-    ports = [
-        port
-        for container in spec.get("containers") or ()
-        for port in container.get("ports") or ()
-        if port.get("protocol", "TCP") == "TCP"
-    ]
+    ports = _ports(spec.get("containers"))
+    beside = [*ports, *_ports(spec.get("initContainers"))]
     claims = [
         volume["persistentVolumeClaim"]["claimName"]
         for volume in spec.get("volumes") or ()
@@ -262,13 +258,24 @@ def _slim_serving(body: Body, status: Body) -> Body:
     containers = status.get("containerStatuses") or ()
     return {
         "address": status.get("podIP", ""),
-        "port": ports[0]["containerPort"] if ports else 0,
+        "port": next(
+            (port["containerPort"] for port in ports if port.get("name") != USAGE_PORT), 0
+        ),
         "usagePort": next(
-            (port["containerPort"] for port in ports if port.get("name") == USAGE_PORT), 0
+            (port["containerPort"] for port in beside if port.get("name") == USAGE_PORT), 0
         ),
         "claims": claims,
         "containers": ",".join(sorted(item.get("containerID", "") for item in containers)),
     }
+
+
+def _ports(containers: list[Body] | None) -> list[Body]:
+    return [
+        port
+        for container in containers or ()
+        for port in container.get("ports") or ()
+        if port.get("protocol", "TCP") == "TCP"
+    ]
 
 
 def _slim_claim(body: Body) -> Body:

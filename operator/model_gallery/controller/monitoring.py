@@ -23,7 +23,7 @@ from model_gallery.api.v1alpha1.model import ModelSpec
 from model_gallery.api.v1alpha1.serving import ServingState, UnloadStatus
 from model_gallery.controller import clock, kinds
 from model_gallery.controller.targets import Target, Targets
-from model_gallery.monitor import probe
+from model_gallery.monitor import probe, sidecar
 from model_gallery.monitor.asking import Asker, new_session
 from model_gallery.protocol.backend import (
     BackendFacts,
@@ -214,6 +214,9 @@ class Monitor:
             facts = await probe.probe(
                 self._asker(target), target.type, _remembered(state), clock.now()
             )
+        if target.usage:
+            report = await sidecar.usage(self._asker(replace(target, base=target.usage)))
+            state.view = replace(state.view, usage=report)
         if facts.type is not None:
             state.kind = (facts.type, target.containers)
         self._take(state, facts)

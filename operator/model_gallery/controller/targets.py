@@ -29,6 +29,7 @@ class Target:
     Attributes:
         base: where it is asked, `http://<address>:<port>`; empty where it cannot be.
         problem: why not.
+        usage: where its sidecar is asked; empty without one.
         containers: changes when the pod's containers are started anew.
         period: seconds between two looks.
     """
@@ -42,6 +43,7 @@ class Target:
     base: str
     problem: str
     containers: str
+    usage: str = ""
     period: float = _PERIOD
     max_loaded: int = 0
     max_memory: str = ""
@@ -132,6 +134,7 @@ def _target(namespace: str, gallery: str, pod: Body, backend: Backend | None) ->
         base="" if problem else f"{scheme.value.lower()}://{host}:{port}",
         problem=problem,
         containers=serving["containers"],
+        usage=f"http://{host}:{serving['usagePort']}" if address and serving["usagePort"] else "",
         period=float(backend.probe_period_seconds) if backend else _PERIOD,
         max_loaded=backend.max_loaded if backend else 0,
         max_memory=backend.max_memory or "" if backend else "",

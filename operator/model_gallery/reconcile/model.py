@@ -179,7 +179,12 @@ def status_after(observed: ObservedModel, decision: Decision, now: datetime) -> 
             "last_handled_reconcile_at": observed.meta.reconcile_at[:128],
             "progress": _progress(observed, decision, now),
             "serving": serving.serving_of(
-                observed.known_as, observed.pods, decision.status, observed.unload, now
+                f"{observed.meta.namespace}/{observed.meta.name}",
+                observed.known_as,
+                observed.pods,
+                decision.status,
+                unload=observed.unload,
+                now=now,
             ),
         }
     )

@@ -19,6 +19,7 @@ from model_gallery.api.v1alpha1.serving import (
     UnloadStatus,
 )
 from model_gallery.protocol.backend import BackendFacts, LoadedModel
+from model_gallery.protocol.usage import ProcessUsage, UsageReport
 from model_gallery.reconcile import times
 
 __all__ = [
@@ -67,6 +68,7 @@ class PodView:
     Attributes:
         backend: name of the backend in the Gallery's spec; `mounted` for others.
         facts: None before the first answer.
+        usage: what its sidecar told; None without one, or while it is silent.
         memory_bytes: of the whole pod, as the metrics API tells it.
         cpu_milli: the same, in thousandths of a core.
         used: by a model's name in this pod, when it was last seen to work.
@@ -79,6 +81,7 @@ class PodView:
     uid: str
     backend: str
     facts: BackendFacts | None = None
+    usage: UsageReport | None = None
     memory_bytes: int | None = None
     cpu_milli: int | None = None
     used: dict[str, datetime] | None = None
@@ -128,15 +131,18 @@ def _tail(name: str) -> str:
 
 
 def serving_of(
+    identity: str,
     names: frozenset[str],
     pods: Sequence[PodView] | None,
     status: ModelStatus,
+    *,
     unload: UnloadStatus | None,
     now: datetime,
 ) -> ServingStatus | None:
     """Returns how a Model is served; as it stands while a pod was not asked yet.
 
     Args:
+        identity: namespace and name of the Model, as sidecars speak of it.
         pods: all that may serve the Gallery's models; None while that is not known.
         unload: the last wish to unload it; None: none since the operator started.
     """
@@ -147,7 +153,7 @@ def serving_of(
         return None
     if previous is not None and any(pod.facts is None for pod in pods):
         return previous
-    found = [item for pod in pods for item in _in_pod(names, pod, previous)]
+    found = [item for pod in pods for item in _in_pod(identity, names, pod, previous)]
     states = [item.state for item in found]
     state = next((state for state in _ORDER if state in states), ServingState.UNLOADED)
     fresh = ServingStatus(
@@ -178,44 +184,79 @@ def in_pods(names: frozenset[str], pods: Sequence[PodView]) -> list[str]:
 
 
 def _in_pod(
-    names: frozenset[str], pod: PodView, previous: ServingStatus | None
+    identity: str, names: frozenset[str], pod: PodView, previous: ServingStatus | None
 ) -> list[ServingPod]:
     facts = pod.facts
     if facts is None:
         return []
     kind = facts.type.value if facts.type else ""
-    if not facts.live:
-        known = previous is not None and any(item.name == pod.name for item in previous.pods)
-        silent = ServingPod(
-            name=pod.name,
-            backend=kind,
-            state=ServingState.UNKNOWN,
-            message=facts.message[:256],
-        )
-        return [silent] if known else []
-    alone = len(facts.models) == 1
-    return [
-        ServingPod(
-            name=pod.name,
-            backend=kind,
-            state=model.state,
-            memory_bytes=_memory(model, pod, alone=alone),
-            vram_bytes=model.vram_bytes,
-            cpu_milli=pod.cpu_milli,
-            running=model.running,
-            waiting=model.waiting,
-            context_length=model.context_length,
-            last_used_time=_text(pod.last_used(model)),
-            expires_time=_text(model.expires),
-            message=model.message[:256],
-        )
-        for model in facts.models[:512]
+    mapped = _mapped(identity, pod)
+    told = [
+        model
+        for model in facts.models
         if model.state is not ServingState.UNLOADED and holds(names, model)
-    ][:1]
+    ]
+    if told:
+        return [_told(kind, told[0], pod, mapped, alone=len(facts.models) == 1)]
+    if mapped:
+        # The backend does not say so; its processes have the files in memory all the same.
+        return [
+            ServingPod(
+                name=pod.name,
+                backend=kind,
+                state=ServingState.LOADED,
+                memory_bytes=_resident(mapped),
+                cpu_milli=_sum(process.cpu_milli for process in mapped),
+            )
+        ]
+    known = previous is not None and any(item.name == pod.name for item in previous.pods)
+    if facts.live or not known:
+        return []
+    message = facts.message[:256]
+    return [ServingPod(name=pod.name, backend=kind, state=ServingState.UNKNOWN, message=message)]
 
 
-def _memory(model: LoadedModel, pod: PodView, *, alone: bool) -> int | None:
-    """The pod's memory is a model's where there is no other; the backend's own word comes first."""
+def _told(
+    kind: str, model: LoadedModel, pod: PodView, mapped: list[ProcessUsage], *, alone: bool
+) -> ServingPod:
+    cpu = _sum(process.cpu_milli for process in mapped)
+    return ServingPod(
+        name=pod.name,
+        backend=kind,
+        state=model.state,
+        memory_bytes=_memory(model, pod, mapped, alone=alone),
+        vram_bytes=model.vram_bytes,
+        cpu_milli=pod.cpu_milli if cpu is None else cpu,
+        running=model.running,
+        waiting=model.waiting,
+        context_length=model.context_length,
+        last_used_time=_text(pod.last_used(model)),
+        expires_time=_text(model.expires),
+        message=model.message[:256],
+    )
+
+
+def _mapped(identity: str, pod: PodView) -> list[ProcessUsage]:
+    """Returns the processes that have the model's files in memory or open, as the sidecar sees them."""
+    if pod.usage is None:
+        return []
+    return [process for process in pod.usage.processes if identity in process.models]
+
+
+def _resident(processes: list[ProcessUsage]) -> int | None:
+    """Returns their memory, where they use no other model."""
+    if any(len(process.models) > 1 for process in processes):
+        return None
+    return _sum(process.resident_bytes for process in processes)
+
+
+def _memory(
+    model: LoadedModel, pod: PodView, mapped: list[ProcessUsage], *, alone: bool
+) -> int | None:
+    """The kernel's word on the processes first, then the backend's, then the pod's where it is alone."""
+    resident = _resident(mapped) if mapped else None
+    if resident is not None:
+        return resident
     if model.memory_bytes is not None:
         return model.memory_bytes
     return pod.memory_bytes if alone else None
