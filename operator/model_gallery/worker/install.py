@@ -14,7 +14,7 @@ from operator import attrgetter
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact.digest import Sha256, sha256_of_bytes, sha256_of_value
 from model_gallery.artifact.path import ArtifactPath
-from model_gallery.errors import StalledError, TransientError
+from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.planning import install as planning
 from model_gallery.planning import remove as removal
 from model_gallery.planning.install import Found, Owned, Plan, Step, Wanted
@@ -23,9 +23,10 @@ from model_gallery.protocol.report import MAX_RESULT_FILES, PlanLine, PublishedF
 from model_gallery.sources.base import RemoteFile
 from model_gallery.storage import layout, receipts
 from model_gallery.storage.layout import Parts
-from model_gallery.storage.receipts import Receipt, ReceiptFile
+from model_gallery.storage.receipts import Receipt, ReceiptArchive, ReceiptFile
 from model_gallery.storage.volume import Volume
 from model_gallery.worker import sweep
+from model_gallery.worker.archives import Archives, check_policy
 from model_gallery.worker.contents import Contents, check_complete
 from model_gallery.worker.fetch import Fetch
 from model_gallery.worker.report import Reporter
@@ -49,18 +50,48 @@ class Install:
 
     def run(self) -> ResultLine:
         """Carries the operation out and returns its result."""
-        wish = self.resolver.resolve(self.operation, self.volume)
+        check_policy(self.operation)
+        archives = Archives(self.operation, self.volume, self.contents)
+        wish = fetched = self.resolver.resolve(archives.begin(), self.volume)
         check_complete(wish.files)
         found = self._found(wish)
         plan = planning.plan(self._wanted(wish), found)
         planning.check_free(plan, self._staged_bytes(), *self.volume.free())
         self._tell(plan, wish)
         contents = self._contents(plan, wish)
-        receipt = self._receipt(contents, plan, found)
+        fetched_bytes = sum(
+            contents[step.wanted.path].size_bytes for step in plan.steps if step.fetch
+        )
+        if archives.wanted:
+            wish, plan, found = self._unpacked(archives, wish, contents)
+        self.contents.check_indexes(wish.files)
+        receipt = self._receipt(contents, plan, found, archives)
         receipts.write(self.volume, receipt)
+        archives.settle()
         self._publish(receipt, plan, found, wish)
-        self._clean(receipt)
-        return self._result(receipt, contents, plan, wish)
+        self._clean(receipt, archives.current)
+        verified = all(map(_is_promised, fetched.files.values())) and bool(wish.files)
+        result = self._result(receipt, contents, wish)
+        return result.model_copy(update={"verified": verified, "fetched_bytes": fetched_bytes})
+
+    def _unpacked(
+        self, archives: Archives, wish: Wish, contents: dict[str, ReceiptFile]
+    ) -> tuple[Wish, Plan, Found]:
+        """Plans again, with the members in the place of the archives; adds them to the contents."""
+        try:
+            wish = archives.unpack(wish, contents)
+            check_complete(wish.files)
+            found = self._found(wish)
+            wish = archives.without_clashes(wish, found)
+            plan = planning.plan(self._wanted(wish), found)
+        except GalleryError:
+            archives.discard()
+            raise
+        for step in plan.steps:
+            contents.setdefault(step.wanted.path, _known(step))
+            if step.adopt:
+                self._adopt(step)
+        return wish, plan, found
 
     def _wanted(self, wish: Wish) -> list[Wanted]:
         files = [
@@ -143,15 +174,13 @@ class Install:
                 contents[step.wanted.path] = _known(step)
             elif not step.fetch:
                 contents[step.wanted.path] = self._reused(step)
-        self.contents.check_indexes(wish.files)
         return contents
 
     def _reused(self, step: Step) -> ReceiptFile:
         digest = step.wanted.sha256 or ""
         blob = layout.blob(digest)
         if step.adopt:
-            parts = tuple(step.wanted.path.split("/"))
-            self.volume.link(parts, blob, layout.temporary(self.operation.owner.uid))
+            self._adopt(step)
         facts = self.volume.facts(blob)
         if facts is None:
             message = f"the content of {step.wanted.path} went from the volume meanwhile"
@@ -160,7 +189,18 @@ class Install:
             self.contents.look(step.wanted.path, facts.size_bytes, read_at)
         return ReceiptFile(path=step.wanted.path, size_bytes=facts.size_bytes, sha256=digest)
 
-    def _receipt(self, contents: Mapping[str, ReceiptFile], plan: Plan, found: Found) -> Receipt:
+    def _adopt(self, step: Step) -> None:
+        parts = tuple(step.wanted.path.split("/"))
+        blob = layout.blob(step.wanted.sha256 or "")
+        self.volume.link(parts, blob, layout.temporary(self.operation.owner.uid))
+
+    def _receipt(
+        self,
+        contents: Mapping[str, ReceiptFile],
+        plan: Plan,
+        found: Found,
+        archives: Archives,
+    ) -> Receipt:
         owner = self.operation.owner
         leaving = [
             ReceiptFile(path=path, size_bytes=0, sha256=digest)
@@ -174,6 +214,7 @@ class Install:
             plan_digest=self.operation.plan_digest,
             files=tuple(contents[step.wanted.path] for step in plan.steps),
             leaving=tuple(leaving),
+            archives=archives.all,
         )
 
     def _publish(self, receipt: Receipt, plan: Plan, found: Found, wish: Wish) -> None:
@@ -216,33 +257,32 @@ class Install:
                 raise _taken(path)
         self.volume.write(parts, content, layout.temporary(self.operation.owner.uid))
 
-    def _clean(self, receipt: Receipt) -> None:
-        """Removes what the plan no longer publishes, then staging."""
-        owned = sweep.owned(receipts.read_all(self.volume), without=receipt.uid)
+    def _clean(self, receipt: Receipt, archives: tuple[ReceiptArchive, ...]) -> None:
+        """Removes what the plan no longer publishes and archives that are unpacked, then staging."""
+        everyone = receipts.read_all(self.volume)
+        owned = sweep.owned(everyone, without=receipt.uid)
         mine = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.files]
         leaving = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.leaving]
         sweep.carry_out(self.volume, removal.plan(leaving, [*owned, *mine]))
-        receipts.write(self.volume, receipt.model_copy(update={"leaving": ()}))
+        sweep.remove_archives(self.volume, receipt, everyone, kept=receipt.files)
+        last = receipt.model_copy(update={"leaving": (), "archives": archives})
+        receipts.write(self.volume, last)
         sweep.remove_staging(self.volume, receipt.uid)
 
     def _result(
-        self, receipt: Receipt, contents: Mapping[str, ReceiptFile], plan: Plan, wish: Wish
+        self, receipt: Receipt, contents: Mapping[str, ReceiptFile], wish: Wish
     ) -> ResultLine:
         fetched = sorted((contents[path] for path in wish.files), key=attrgetter("path"))
         return ResultLine(
             plan_digest=receipt.plan_digest,
             reason=Reason.SUCCEEDED,
             revision=wish.revision,
-            verified=all(map(_is_promised, wish.files.values())) and bool(fetched),
             files=tuple(
                 PublishedFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
                 for file in fetched[:MAX_RESULT_FILES]
             ),
             files_total=len(fetched),
             size_bytes=sum(file.size_bytes for file in fetched),
-            fetched_bytes=sum(
-                contents[step.wanted.path].size_bytes for step in plan.steps if step.fetch
-            ),
             digest=sha256_of_value(sorted([file.path, file.sha256] for file in fetched)),
             model=self.contents.facts(),
         )
