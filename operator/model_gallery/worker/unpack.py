@@ -82,6 +82,7 @@ class Unpack:
         self._number += 1
         staged = (*self.folder, f"{self._number}.member")
         digest = Sha256()
+        self.volume.remove(staged)
         opened = self.volume.open_file(staged, write=True)
         try:
             for block in member.blocks:
