@@ -338,3 +338,37 @@ def test_killed_while_unpacking_and_removed_nothing_is_left(
 
     assert worker.remove()[0] == 0
     assert worker.everything() == []
+
+
+def test_killed_while_unpacking_and_changed_nothing_is_left(
+    server: FaultServer, worker: Worker
+) -> None:
+    """The next plan has no archive; what the killed one fetched goes all the same."""
+    members = [(f"m/{n}.bin", random.Random(n).randbytes(MIB // 8)) for n in range(80)]  # noqa: S311
+    process = worker.start(worker.install(offer(server, "big.tar", tar(members))))
+    staging = worker.root / ".modelgallery" / "staging" / "uid-1"
+    while not [*staging.glob("*.unpacked/5.member")]:
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+
+    assert worker.run(worker.install(offer(server, "m", b"m", unpack=False)))[0] == 0
+    assert blobs(worker) == {digest(b"m")}
+    assert worker.remove()[0] == 0
+    assert worker.everything() == []
+
+
+def test_one_archive_in_two_folders(server: FaultServer, worker: Worker) -> None:
+    packed = tar([("m.onnx", b"m"), ("README", b"r")])
+    (worker.root / "a").mkdir()
+    (worker.root / "a" / "README").write_text("another")
+    files = [offer(server, "v.tar", packed, path) for path in ("a/v.tar", "b/v.tar")]
+
+    assert worker.run(worker.install(*files))[0] == 0
+    assert worker.run(worker.install(*files))[0] == 0
+    assert worker.published() == {
+        "a/README": digest(b"another"),
+        "a/m.onnx": digest(b"m"),
+        "b/m.onnx": digest(b"m"),
+        "b/README": digest(b"r"),
+    }

@@ -162,10 +162,14 @@ class Bounded:
             return b""  # xz takes a read of nothing for an error
         with readable():
             data = self._stream.read(size) or b""
+        self.allow(len(data))
         self._left -= len(data)
-        if self._left < 0:
-            raise broken(f"unpacks to more than {MAX_RATIO} times its size")
         return data
+
+    def allow(self, size: int) -> None:
+        """Refuses so many bytes more where they are too many; they need not have come yet."""
+        if size > self._left:
+            raise broken(f"unpacks to more than {MAX_RATIO} times its size")
 
     def exactly(self, size: int, what: str) -> bytes:
         """Returns as many bytes.

@@ -104,6 +104,7 @@ def _member(header: _Header, extension: _Extension, stream: Bounded) -> Member:
     is_folder = header.kind == _FOLDER or name.endswith("/")
     if is_folder and size:
         raise broken(f"member {name[:200]!r} is a folder with content")
+    stream.allow(size)
     return Member(name.removesuffix("/"), size, is_folder, _blocks(stream, size, name))
 
 

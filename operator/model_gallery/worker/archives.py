@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from model_gallery.api.conditions import Reason
@@ -82,13 +82,13 @@ class Archives:
         Raises:
             GalleryError: as the volume does.
         """
-        if not self.wanted:
-            return self.operation
         owner = self.operation.owner
         own = receipts.read_all(self.volume).get(owner.uid) or Receipt(
             namespace=owner.namespace, name=owner.name, uid=owner.uid, plan_digest=""
         )
         self._records = {archive.sha256: archive for archive in own.archives}
+        if not self.wanted:
+            return self.operation
         for file in self.wanted:
             members = self._lying(file)
             if members:
@@ -147,9 +147,9 @@ class Archives:
         self._forget_all_but(files)
         return replace(wish, files=files)
 
-    def settle(self) -> None:
+    def settle(self, published: Iterable[ReceiptFile]) -> None:
         """Makes contents of the staged members, now that the receipt lists them."""
-        kept = {member.sha256 for one in self._records.values() for member in one.members}
+        kept = {file.sha256 for file in published}
         for member in (self._staged[sha256] for sha256 in kept & self._staged.keys()):
             blob = layout.blob(member.sha256)
             facts = self.volume.facts(blob)
@@ -159,15 +159,16 @@ class Archives:
             self.volume.sync(layout.BLOBS)
 
     def _forget_all_but(self, files: Mapping[str, RemoteFile]) -> None:
-        """Takes from the records what is not published: nobody else would own its content."""
-        for archive in self.wanted:
-            digest = self._digests[archive.path]
-            members = tuple(
-                member
-                for member in self._records[digest].members
-                if (there := files.get(_path(archive, member.path))) is not None
-                and there.sha256 == member.sha256
-            )
+        """Takes from the records what no folder publishes: nobody else would own its content."""
+        published = {(path, file.sha256) for path, file in files.items()}
+        kept = {
+            (self._digests[archive.path], member)
+            for archive in self.wanted
+            for member in self._records[self._digests[archive.path]].members
+            if (_path(archive, member.path), member.sha256) in published
+        }
+        for digest in set(self._digests.values()):
+            members = tuple(one for one in self._records[digest].members if (digest, one) in kept)
             self._records[digest] = ReceiptArchive(sha256=digest, members=members)
 
     @property

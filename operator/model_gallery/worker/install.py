@@ -67,7 +67,7 @@ class Install:
         self.contents.check_indexes(wish.files)
         receipt = self._receipt(contents, plan, found, archives)
         receipts.write(self.volume, receipt)
-        archives.settle()
+        archives.settle(receipt.files)
         self._publish(receipt, plan, found, wish)
         self._clean(receipt, archives.current)
         verified = all(map(_is_promised, fetched.files.values())) and bool(wish.files)
