@@ -84,6 +84,8 @@ def _conflicts(files: Mapping[str, Iterable[WantedFile]]) -> list[Conflict]:
     contents: dict[str, set[str]] = {}
     for name, wanted in files.items():
         for file in wanted:
+            if file.unpack:
+                continue  # its members are published, not the archive; nobody knows them yet
             names.setdefault(file.path, []).append(name)
             contents.setdefault(file.path, set()).add(file.sha256 or file.url)
     return [

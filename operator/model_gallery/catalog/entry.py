@@ -21,7 +21,7 @@ from model_gallery.catalog import baseconfig, configuration, documents, yamltext
 from model_gallery.catalog.baseconfig import BaseConfig
 from model_gallery.catalog.direct import assemble_files, assemble_uri
 from model_gallery.catalog.fields import Fields
-from model_gallery.catalog.files import ListedFile, is_archive, listed, wanted
+from model_gallery.catalog.files import ListedFile, is_archive, is_unpackable, listed, wanted
 from model_gallery.catalog.request import InstallRequest
 from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import Document, WantedFile
@@ -186,7 +186,7 @@ def _merge(entry: Entry, base: BaseConfig | None, wish: _Wish) -> _Merged:
     return _Merged(
         base=found,
         listed=files,
-        files=wanted(files, wish.rewrites, Reason.ENTRY_INVALID),
+        files=_marked(wanted(files, wish.rewrites, Reason.ENTRY_INVALID)),
         config=config,
     )
 
@@ -241,11 +241,20 @@ def _check_artifacts(entry: Entry, config: Mapping[str, Any] | None, wish: _Wish
 
 def _check_archives(files: Sequence[ListedFile]) -> None:
     for file in files:
-        if is_archive(file.filename):
+        if is_archive(file.filename) and not is_unpackable(file.filename):
             raise StalledError(
                 Reason.ENTRY_UNSUPPORTED,
-                f"{file.place}filename {file.filename[:200]!r}: archives are not unpacked yet",
+                f"{file.place}filename {file.filename[:200]!r}: such archives cannot be unpacked;"
+                " tar, tar.gz, tar.bz2, tar.xz and zip can",
             )
+
+
+def _marked(files: Sequence[WantedFile]) -> tuple[WantedFile, ...]:
+    """Returns the files, those marked that LocalAI would unpack; the Gallery's policy has the say."""
+    return tuple(
+        file.model_copy(update={"unpack": True}) if is_archive(file.path) else file
+        for file in files
+    )
 
 
 def _served_name(entry: Entry, merged: _Merged, wish: _Wish) -> str:

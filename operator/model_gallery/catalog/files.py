@@ -15,11 +15,15 @@ from model_gallery.catalog.fields import Fields
 from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import WantedFile
 
-__all__ = ["ListedFile", "is_archive", "listed", "safe_path", "wanted"]
+__all__ = ["ListedFile", "is_archive", "is_unpackable", "listed", "safe_path", "wanted"]
 
 _ARCHIVES = (
     *(".tar", ".zip", ".rar", ".7z", ".tgz", ".tbz", ".tbz2", ".txz"),
     *(".tar.gz", ".tar.bz2", ".tar.xz", ".tar.zst", ".tar.lz4", ".tar.br", ".tar.sz"),
+)
+_UNPACKABLE = (
+    *(".tar", ".zip", ".tgz", ".tbz", ".tbz2", ".txz"),
+    *(".tar.gz", ".tar.bz2", ".tar.xz"),
 )
 _OTHER_SCHEMES = ("oci:", "ollama:", "ocifile:", "file:", "s3:")
 """Schemes that LocalAI knows, or other tools, and that are not fetched yet."""
@@ -69,6 +73,11 @@ def safe_path(text: str, place: str) -> str:
 def is_archive(filename: str) -> bool:
     """Whether LocalAI would unpack the file after the download."""
     return filename.lower().endswith(_ARCHIVES)
+
+
+def is_unpackable(filename: str) -> bool:
+    """Whether the worker can unpack an archive of this name: what the standard library reads."""
+    return filename.lower().endswith(_UNPACKABLE)
 
 
 def wanted(

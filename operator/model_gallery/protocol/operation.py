@@ -68,11 +68,13 @@ class WantedFile(_Message):
         path: where to publish it, relative to the volume's root.
         url: http(s) URL, after rewrites.
         sha256: 64 lower-case hex digits, or None where the source promises none.
+        unpack: whether the file is an archive whose members are published, below its folder, instead.
     """
 
     path: str
     url: str
     sha256: str | None = None
+    unpack: bool = False
 
 
 class RepositoryKind(StrEnum):

@@ -51,7 +51,11 @@ def plan_of(
     }
     digest = sha256_of_value(
         {
-            "files": [file.model_dump() for file in request.files],
+            # Without a field that is not set, so that a new version leaves published plans alone.
+            "files": [
+                file.model_dump(exclude=None if file.unpack else {"unpack"})
+                for file in request.files
+            ],
             "documents": [document.model_dump() for document in request.documents],
             "repository": request.repository.model_dump() if request.repository else None,
             **common,

@@ -14,10 +14,18 @@ from model_gallery.errors import GalleryError
 from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
 
-__all__ = ["KeptContent", "Receipt", "ReceiptFile", "read_all", "remove", "write"]
+__all__ = [
+    "KeptContent",
+    "Receipt",
+    "ReceiptArchive",
+    "ReceiptFile",
+    "read_all",
+    "remove",
+    "write",
+]
 
 _LOG = logging.getLogger(__name__)
-_MAX_BYTES = 4 * 1024 * 1024
+_MAX_BYTES = 16 * 1024 * 1024
 
 
 class ReceiptFile(BaseModel):
@@ -55,6 +63,20 @@ class KeptContent(BaseModel):
     until: int
 
 
+class ReceiptArchive(BaseModel):
+    """One archive that was unpacked; it is no published file itself.
+
+    Attributes:
+        members: with paths below the folder of the archive; empty for one that is not unpacked yet, and for
+            a file beside an archive that is on its way.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    sha256: str
+    members: tuple[ReceiptFile, ...] = ()
+
+
 class Receipt(BaseModel):
     """What was published for one Model.
 
@@ -62,6 +84,7 @@ class Receipt(BaseModel):
         files: what the present plan publishes, documents among them.
         leaving: what an earlier plan published and this one does not; being removed.
         kept: contents of earlier plans.
+        archives: what was unpacked, so that the same archive need not be fetched again.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -74,6 +97,7 @@ class Receipt(BaseModel):
     files: tuple[ReceiptFile, ...] = ()
     leaving: tuple[ReceiptFile, ...] = ()
     kept: tuple[KeptContent, ...] = ()
+    archives: tuple[ReceiptArchive, ...] = ()
 
     @property
     def owner(self) -> str:
@@ -98,7 +122,8 @@ def read_all(volume: Volume) -> dict[str, Receipt]:
             continue
         try:
             receipt = Receipt.model_validate_json(content)
-            for file in receipt.everything:
+            members = (file for archive in receipt.archives for file in archive.members)
+            for file in (*receipt.everything, *members):
                 ArtifactPath.parse(file.path)
         except (ValidationError, GalleryError):
             _LOG.warning("Ignored an unreadable receipt", extra={"receipt": name})

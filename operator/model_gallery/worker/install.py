@@ -15,7 +15,7 @@ from operator import attrgetter
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact.digest import Sha256, sha256_of_bytes, sha256_of_value
 from model_gallery.artifact.path import ArtifactPath
-from model_gallery.errors import StalledError, TransientError
+from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.planning import install as planning
 from model_gallery.planning import remove as removal
 from model_gallery.planning.install import Found, Owned, Plan, Step, Wanted
@@ -24,10 +24,11 @@ from model_gallery.protocol.report import MAX_RESULT_FILES, PlanLine, PublishedF
 from model_gallery.sources.base import RemoteFile
 from model_gallery.storage import layout, receipts
 from model_gallery.storage.layout import Parts
-from model_gallery.storage.receipts import Receipt, ReceiptFile
+from model_gallery.storage.receipts import Receipt, ReceiptArchive, ReceiptFile
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.throttle import Throttle
 from model_gallery.worker import sweep
+from model_gallery.worker.archives import Archives, check_policy
 from model_gallery.worker.compare import Comparer
 from model_gallery.worker.contents import Contents, check_complete
 from model_gallery.worker.fetch import Fetch
@@ -53,8 +54,11 @@ class Install:
 
     def run(self) -> ResultLine:
         """Carries the operation out and returns its result."""
+        check_policy(self.operation)
         checked = self._recheck()
-        wish = self.resolver.resolve(self._as_recorded(), self.volume, checked)
+        archives = Archives(self.operation, self.volume, self.contents, checked.damaged)
+        asked = self._as_recorded() if self._is_bare else archives.begin()
+        wish = fetched = self.resolver.resolve(asked, self.volume, checked)
         check_complete(wish.files)
         self._check_promises(wish)
         found = self._found(wish, checked)
@@ -66,11 +70,46 @@ class Install:
         planning.check_free(plan, self._staged_bytes(), *self.volume.free())
         self.fetcher.good = checked.damaged
         contents = self._contents(plan, wish)
-        receipt = self._receipt(contents, plan, found)
+        fetched_bytes = sum(
+            contents[step.wanted.path].size_bytes for step in plan.steps if step.fetch
+        )
+        if archives.wanted:
+            wish, plan, found = self._unpacked(archives, wish, contents, checked)
+        self.contents.check_indexes(wish.files)
+        receipt = self._receipt(contents, plan, found, archives)
         receipts.write(self.volume, receipt)
+        archives.settle(receipt.files)
         self._publish(receipt, plan, found, wish)
-        self._clean(receipt, wish)
-        return self._result(receipt, contents, plan, wish)
+        self._clean(receipt, wish, archives.current)
+        return self._result(receipt, contents, wish, fetched, fetched_bytes)
+
+    @property
+    def _is_bare(self) -> bool:
+        """Whether nothing is unpacked: a plan changes nothing, and a receipt names no archives to fetch."""
+        return self.operation.plan_only or self.operation.from_receipt
+
+    def _unpacked(
+        self,
+        archives: Archives,
+        wish: Wish,
+        contents: dict[str, ReceiptFile],
+        checked: Recheck,
+    ) -> tuple[Wish, Plan, Found]:
+        """Plans again, with the members in the place of the archives; adds them to the contents."""
+        try:
+            wish = archives.unpack(wish, contents)
+            check_complete(wish.files)
+            found = self._found(wish, checked)
+            wish = archives.without_clashes(wish, found)
+            plan = planning.plan(self._wanted(wish), found)
+        except GalleryError:
+            archives.discard()
+            raise
+        for step in plan.steps:
+            contents.setdefault(step.wanted.path, _known(step))
+            if step.adopt:
+                self._adopt(step)
+        return wish, plan, found
 
     def _recheck(self) -> Recheck:
         """Looks at what is published, where that was asked for."""
@@ -88,6 +127,9 @@ class Install:
             message = (
                 "the volume holds no receipt of this Model, so what was published is not known"
             )
+            raise StalledError(Reason.SOURCE_INVALID, message)
+        if receipt.archives:
+            message = "what was published came from an archive; set updatePolicy.mode to Track"
             raise StalledError(Reason.SOURCE_INVALID, message)
         return self.operation.model_copy(
             update={
@@ -197,15 +239,13 @@ class Install:
                 contents[step.wanted.path] = _known(step)
             elif not step.fetch:
                 contents[step.wanted.path] = self._reused(step)
-        self.contents.check_indexes(wish.files)
         return contents
 
     def _reused(self, step: Step) -> ReceiptFile:
         digest = step.wanted.sha256 or ""
         blob = layout.blob(digest)
         if step.adopt:
-            parts = tuple(step.wanted.path.split("/"))
-            self.volume.link(parts, blob, layout.temporary(self.operation.owner.uid))
+            self._adopt(step)
         facts = self.volume.facts(blob)
         if facts is None:
             message = f"the content of {step.wanted.path} went from the volume meanwhile"
@@ -214,7 +254,18 @@ class Install:
             self.contents.look(step.wanted.path, facts.size_bytes, read_at)
         return ReceiptFile(path=step.wanted.path, size_bytes=facts.size_bytes, sha256=digest)
 
-    def _receipt(self, contents: Mapping[str, ReceiptFile], plan: Plan, found: Found) -> Receipt:
+    def _adopt(self, step: Step) -> None:
+        parts = tuple(step.wanted.path.split("/"))
+        blob = layout.blob(step.wanted.sha256 or "")
+        self.volume.link(parts, blob, layout.temporary(self.operation.owner.uid))
+
+    def _receipt(
+        self,
+        contents: Mapping[str, ReceiptFile],
+        plan: Plan,
+        found: Found,
+        archives: Archives,
+    ) -> Receipt:
         owner = self.operation.owner
         standing = receipts.read_all(self.volume).get(owner.uid)
         leaving = [
@@ -230,6 +281,7 @@ class Install:
             files=tuple(contents[step.wanted.path] for step in plan.steps),
             leaving=tuple(leaving),
             kept=standing.kept if standing else (),
+            archives=archives.all,
         )
 
     def _publish(self, receipt: Receipt, plan: Plan, found: Found, wish: Wish) -> None:
@@ -272,9 +324,10 @@ class Install:
                 raise _taken(path)
         self.volume.write(parts, content, layout.temporary(self.operation.owner.uid))
 
-    def _clean(self, receipt: Receipt, wish: Wish) -> None:
-        """Removes what the plan no longer publishes, then staging."""
-        owned = sweep.owned(receipts.read_all(self.volume), without=receipt.uid)
+    def _clean(self, receipt: Receipt, wish: Wish, archives: tuple[ReceiptArchive, ...]) -> None:
+        """Removes what the plan no longer publishes and archives that are unpacked, then staging."""
+        everyone = receipts.read_all(self.volume)
+        owned = sweep.owned(everyone, without=receipt.uid)
         mine = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.files]
         leaving = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.leaving]
         kept, expired = sweep.keep(
@@ -283,10 +336,10 @@ class Install:
         leaving += [Owned("", content.sha256, receipt.owner) for content in expired]
         mine += [Owned("", content.sha256, receipt.owner) for content in kept]
         sweep.carry_out(self.volume, removal.plan(leaving, [*owned, *mine]))
+        sweep.remove_archives(self.volume, receipt, everyone, kept=receipt.files)
         files = tuple(self._settled(file, wish) for file in receipt.files)
-        receipts.write(
-            self.volume, receipt.model_copy(update={"leaving": (), "kept": kept, "files": files})
-        )
+        last = {"leaving": (), "archives": archives, "kept": kept, "files": files}
+        receipts.write(self.volume, receipt.model_copy(update=last))
         sweep.remove_staging(self.volume, receipt.uid)
 
     def _settled(self, file: ReceiptFile, wish: Wish) -> ReceiptFile:
@@ -308,7 +361,7 @@ class Install:
             plan_digest=self.operation.plan_digest,
             reason=Reason.SUCCEEDED,
             revision=wish.revision,
-            source_digest=_digest_of_source(wish),
+            source_digest=_digest_of_source(wish, self.operation),
             files=tuple(
                 PublishedFile(
                     path=item.path, size_bytes=item.size_bytes or 0, sha256=item.sha256 or ""
@@ -321,26 +374,29 @@ class Install:
         )
 
     def _result(
-        self, receipt: Receipt, contents: Mapping[str, ReceiptFile], plan: Plan, wish: Wish
+        self,
+        receipt: Receipt,
+        contents: Mapping[str, ReceiptFile],
+        wish: Wish,
+        source: Wish,
+        fetched_bytes: int,
     ) -> ResultLine:
         fetched = sorted((contents[path] for path in wish.files), key=attrgetter("path"))
         return ResultLine(
             plan_digest=receipt.plan_digest,
             reason=Reason.SUCCEEDED,
             revision=wish.revision,
-            source_digest=_digest_of_source(wish),
-            verified=bool(fetched)
+            source_digest=_digest_of_source(source, self.operation),
+            verified=bool(wish.files)
             and not wish.recorded
-            and all(map(_is_promised, wish.files.values())),
+            and all(map(_is_promised, source.files.values())),
+            fetched_bytes=fetched_bytes,
             files=tuple(
                 PublishedFile(path=file.path, size_bytes=file.size_bytes, sha256=file.sha256)
                 for file in fetched[:MAX_RESULT_FILES]
             ),
             files_total=len(fetched),
             size_bytes=sum(file.size_bytes for file in fetched),
-            fetched_bytes=sum(
-                contents[step.wanted.path].size_bytes for step in plan.steps if step.fetch
-            ),
             digest=sha256_of_value(sorted([file.path, file.sha256] for file in fetched)),
             model=self.contents.facts(),
         )
@@ -359,14 +415,15 @@ def _known(step: Step) -> ReceiptFile:
     )
 
 
-def _digest_of_source(wish: Wish) -> str:
+def _digest_of_source(wish: Wish, operation: InstallOperation) -> str:
     """Returns a digest that changes when the source holds something else."""
-    return sha256_of_value(
-        sorted(
-            [path, file.sha256 or file.git_sha1 or file.validator or str(file.size_bytes)]
-            for path, file in wish.files.items()
-        )
-    )
+    told = {
+        path: file.sha256 or file.git_sha1 or file.validator or str(file.size_bytes)
+        for path, file in wish.files.items()
+    }
+    # An archive whose members lie on the volume is not asked for.
+    promised = {file.path: file.sha256 for file in operation.files if file.sha256}
+    return sha256_of_value(sorted((promised | told).items()))
 
 
 def _taken(path: str) -> StalledError:

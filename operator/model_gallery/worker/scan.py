@@ -133,6 +133,10 @@ class Scan:
                 if content.until > now:
                     sizes[content.sha256] = content.size_bytes
         self._needed = set(sizes)
+        # An archive that was refused stays until its plan changes.
+        self._needed |= {
+            archive.sha256 for receipt in everyone.values() for archive in receipt.archives
+        }
         return sum(sizes.values())
 
     def _waste(self) -> None:

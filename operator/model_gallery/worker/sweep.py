@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from model_gallery.planning.install import Owned
 from model_gallery.planning.remove import Removal
 from model_gallery.storage import layout, marks
-from model_gallery.storage.receipts import KeptContent, Receipt
+from model_gallery.storage.receipts import KeptContent, Receipt, ReceiptFile
 from model_gallery.storage.volume import Volume
 
-__all__ = ["carry_out", "owned", "remove_staging"]
+__all__ = ["carry_out", "owned", "remove_archives", "remove_staging"]
 
 
 def owned(everyone: Mapping[str, Receipt], *, without: str) -> list[Owned]:
@@ -64,6 +64,26 @@ def carry_out(volume: Volume, removal: Removal) -> None:
         volume.remove(blob)
         volume.remove_empty(blob[:-1])
         marks.remove(volume, sha256)
+
+
+def remove_archives(
+    volume: Volume,
+    receipt: Receipt,
+    everyone: Mapping[str, Receipt],
+    *,
+    kept: Iterable[ReceiptFile],
+) -> None:
+    """Removes the archives that a receipt names, but for those that somebody else still needs.
+
+    Args:
+        kept: what the Model itself publishes from now on.
+    """
+    others = [other for uid, other in everyone.items() if uid != receipt.uid]
+    needed = {file.sha256 for file in kept}
+    needed |= {file.sha256 for other in others for file in other.everything}
+    needed |= {one.sha256 for other in others for one in other.archives if not one.members}
+    blobs = sorted({archive.sha256 for archive in receipt.archives} - needed)
+    carry_out(volume, Removal((), tuple(blobs)))
 
 
 def remove_staging(volume: Volume, uid: str) -> None:

@@ -139,8 +139,8 @@ REFUSED: dict[str, tuple[dict[str, Any], Reason]] = {
     ),
     "an unusable backend": ({"overrides": {"backend": "a b"}}, Reason.ENTRY_INVALID),
     "a snapshot": ({"overrides": {"artifacts": [{"name": "model"}]}}, Reason.ENTRY_UNSUPPORTED),
-    "an archive": (
-        {"files": [{"filename": "v.tar.gz", "uri": "https://e/v.tar.gz", "sha256": SHA}]},
+    "an archive that nothing here unpacks": (
+        {"files": [{"filename": "v.tar.zst", "uri": "https://e/v.tar.zst", "sha256": SHA}]},
         Reason.ENTRY_UNSUPPORTED,
     ),
     "one path with two contents": (
@@ -173,3 +173,14 @@ def test_without_files_the_configuration_alone_is_published() -> None:
 
     assert request.files == ()
     assert request.documents[-1].path == "Tiny:q4_k_m.yaml"
+
+
+def test_archives_are_marked_to_be_unpacked() -> None:
+    names = ["v.tar.gz", "V.ZIP", "d/v.tar.bz2", "v.gguf", "v.gz"]
+    files = [
+        {"filename": name, "uri": f"https://e/{n}", "sha256": SHA} for n, name in enumerate(names)
+    ]
+
+    request = assemble({"name": "voice", "files": files})
+
+    assert [file.unpack for file in request.files] == [True, True, True, False, False]

@@ -13,7 +13,7 @@ import pytest
 
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact import reference
-from model_gallery.catalog import baseconfig, check, entry, index
+from model_gallery.catalog import baseconfig, check, entry, files, index
 from model_gallery.catalog.index import Index
 from model_gallery.errors import GalleryError
 
@@ -47,10 +47,21 @@ def test_every_entry_resolves_or_says_why(parsed: Index, bases) -> None:
     report = check.check(parsed, bases)
     reasons = Counter(problem.reason for problem in report.problems)
 
-    assert report.resolved == 1590
-    assert len(report.problems) == 119
+    assert report.resolved == 1676
+    assert len(report.problems) == 33
     assert set(reasons) == {Reason.ENTRY_UNSUPPORTED}
     assert all(problem.message and problem.entry for problem in report.problems)
+
+
+def test_all_entries_with_archives_resolve(parsed: Index, bases) -> None:
+    found = {}
+    for name in parsed.names():
+        one = parsed.entry(name)
+        if any(files.is_archive(file.filename) for file in one.files):
+            found[name] = [file for file in entry.files_of(one, bases.get(one.url)) if file.unpack]
+
+    assert len(found) == 86
+    assert all(len(archives) == 1 and archives[0].sha256 for archives in found.values())
 
 
 def test_the_five_conflicts_are_found(parsed: Index, bases) -> None:
