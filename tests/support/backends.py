@@ -295,7 +295,7 @@ def ollama(
     return _pod("ollama", namespace, name, image, environment, ready="/")
 
 
-def triton(image: str, namespace: str, name: str = "triton", *models: str) -> dict[str, Any]:
+def triton(image: str, namespace: str, *models: str, name: str = "triton") -> dict[str, Any]:
     """Triton with the models echo, slow and broken of its image; `models` are loaded at the start.
 
     Its readiness asks for liveness only: `/v2/health/ready` turns false when any one model is not.

@@ -1,0 +1,3 @@
+"""Cannot be loaded."""
+
+raise RuntimeError("the weights do not fit the configuration")

@@ -1,0 +1,207 @@
+"""The monitor with real backends on the real cluster: states seen changing, figures, unloading."""
+
+import json
+
+import pytest
+
+from support import backends as serving
+from support.kube import condition, wait_until
+from support.origin import URL, body
+
+pytestmark = pytest.mark.timeout(600)
+
+SIDECAR = {
+    "name": "model-gallery-sidecar",
+    "args": ["sidecar"],
+    "restartPolicy": "Always",
+    "ports": [{"name": "mg-usage", "containerPort": 9464}],
+    "resources": {"requests": {"cpu": "10m", "memory": "48Mi"}},
+    "securityContext": {
+        "allowPrivilegeEscalation": False,
+        "readOnlyRootFilesystem": True,
+        "capabilities": {"drop": ["ALL"]},
+    },
+    "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
+}
+
+
+def install(stage, *names, **spec):
+    for name in names:
+        path = f"/real/{name}.gguf"
+        file = {"path": f"{name}.gguf", "uri": URL + path, "sha256": body(path).sha256()}
+        stage.create(name, source={"files": [file]}, **spec)
+    for name in names:
+        stage.ready(name)
+
+
+def seen(stage, name):
+    found = stage.kube.get("model", name, stage.namespace) or {}
+    return found.get("status", {}).get("serving", {})
+
+
+def until_state(stage, name, *states, timeout=60):
+    def reached():
+        found = seen(stage, name)
+        return found if found.get("state") in states else None
+
+    return wait_until(
+        f"{name} is {' or '.join(states)}",
+        reached,
+        timeout,
+        lambda: stage.kube.run("get", "models,galleries,pods", "-o", "yaml", "-n", stage.namespace),
+    )
+
+
+def quick(kind, **more):
+    """The Gallery's backend: asked every two seconds, so that states are seen while they last."""
+    return [
+        {
+            "name": "real",
+            "selector": {"matchLabels": {serving.KIND_LABEL: kind}},
+            "probePeriodSeconds": 2,
+            **more,
+        }
+    ]
+
+
+def scrape(stage):
+    path = (
+        "/api/v1/namespaces/model-gallery-system/services/"
+        "model-gallery-model-gallery-operator:8080/proxy/metrics"
+    )
+    return stage.kube.run("get", "--raw", path).splitlines()
+
+
+def value(stage, metric, **labels):
+    wanted = [f'{key}="{text}"' for key, text in labels.items()]
+    for line in scrape(stage):
+        name, _, rest = line.partition("{")
+        if name == metric and all(label in rest for label in wanted):
+            return float(rest.rpartition(" ")[2])
+    return None
+
+
+def test_llamacpp_is_found_by_its_mount_and_seen_at_work(stage, backends):
+    """Loaded, Busy, Loaded; memory as the kernel has it; the sidecar knows which process it is."""
+    image = backends.image("llamacpp")
+    stage.set_up(backends=quick("llamacpp"))
+    install(stage, "busy", "tiny")
+    pod = serving.llamacpp(image, stage.namespace, "busy.gguf", context=4096)
+    pod["spec"]["shareProcessNamespace"] = True
+    pod["spec"]["initContainers"] = [{**SIDECAR, "image": stage._image()}]
+    server = backends.start(pod)
+
+    loaded = until_state(stage, "busy", "Loaded")
+    (where,) = loaded["pods"]
+    assert (where["name"], where["backend"], loaded["podsTotal"]) == (server.name, "LlamaCpp", 1)
+    assert where["contextLength"] > 0
+    assert seen(stage, "tiny")["state"] == "Unloaded"
+    use = condition(stage.kube.get("model", "busy", stage.namespace), "InUse")
+    assert (use["status"], server.name in use["message"]) == ("True", True)
+
+    with serving.busy(server, requests=2):
+        working = until_state(stage, "busy", "Busy")
+        assert working["pods"][0]["running"] >= 1
+    until_state(stage, "busy", "Loaded")
+
+    def measured():
+        found = seen(stage, "busy").get("memoryBytes")
+        return found if found and found > 64 << 20 else None
+
+    memory = wait_until("memory of the model", measured, 90)
+    resident = stage.kube.run(
+        *("exec", server.name, "-n", stage.namespace, "-c", "backend", "--", "sh", "-c"),
+        "for p in /proc/[0-9]*; do grep -q busy.gguf $p/maps 2>/dev/null"
+        " && grep VmRSS $p/status; done; true",
+    )
+    kilobytes = [int(line.split()[1]) for line in resident.splitlines()]
+    if kilobytes:
+        assert abs(memory - max(kilobytes) * 1024) < 0.2 * memory
+    assert seen(stage, "busy")["lastUsedTime"]
+
+    groups = stage.gallery()["status"]["backends"]
+    assert [(group["name"], group["type"], group["pods"], group["ready"]) for group in groups] == [
+        ("real", "LlamaCpp", 1, 1)
+    ]
+    place = {"namespace": stage.namespace, "name": "busy"}
+    assert value(stage, "model_gallery_model_serving_pods", **place, state="Loaded") == 1
+    assert value(stage, "model_gallery_model_memory_bytes", **place) > 64 << 20
+    stage.kube.delete("pod", server.name, stage.namespace)
+    stage.kube.wait_gone("pod", server.name, stage.namespace)
+    wait_until("nobody serves", lambda: seen(stage, "busy") == {}, 60)
+
+
+def test_ollama_unloads_what_shall_not_be_loaded(stage, backends):
+    """DesiredState Unloaded: gone from memory, with an event and a count; a request loads it again."""
+    image = backends.image("ollama")
+    stage.set_up(backends=quick("ollama"))
+    install(stage, "tiny")
+    server = backends.start(
+        serving.ollama(image, stage.namespace, "tiny.gguf", keep_alive="10m"), timeout=120
+    )
+    until_state(stage, "tiny", "Unloaded")
+    assert serving.generate(server, "tiny").status == 200
+    loaded = until_state(stage, "tiny", "Loaded", "Busy")
+    assert loaded["pods"][0]["backend"] == "Ollama"
+    assert loaded["memoryBytes"] > 0
+
+    install(stage, "tiny", serving={"desiredState": "Unloaded"})
+    unloaded = until_state(stage, "tiny", "Unloaded")
+    assert (unloaded["unload"]["reason"], unloaded["unload"]["result"]) == ("Desired", "Done")
+    assert serving.loaded(server) == set()
+    events = json.loads(stage.kube.run("get", "events", "-n", stage.namespace, "-o", "json"))
+    assert "Unloaded" in {event["reason"] for event in events["items"]}
+    assert value(stage, "model_gallery_unloads_total", reason="Desired", result="Done") >= 1
+
+    assert serving.generate(server, "tiny").status == 200
+    until_state(stage, "tiny", "Loaded", "Busy")
+    assert serving.loaded(server) == {"tiny"}, "who uses it again is not fought with"
+
+
+def test_an_idle_model_goes_and_a_deletion_unloads_first(stage, backends):
+    """idleTimeoutSeconds, then the deletion of a loaded Model, both with Ollama."""
+    image = backends.image("ollama")
+    stage.set_up(backends=quick("ollama"))
+    install(stage, "tiny", serving={"idleTimeoutSeconds": 6})
+    server = backends.start(
+        serving.ollama(image, stage.namespace, "tiny.gguf", keep_alive="10m"), timeout=120
+    )
+    assert serving.generate(server, "tiny").status == 200
+    until_state(stage, "tiny", "Loaded", "Busy")
+    gone = until_state(stage, "tiny", "Unloaded")
+    assert gone["unload"]["reason"] == "Idle"
+
+    install(stage, "tiny", serving={})
+    assert serving.generate(server, "tiny").status == 200
+    until_state(stage, "tiny", "Loaded", "Busy")
+    stage.kube.delete("model", "tiny", stage.namespace)
+    stage.kube.wait_gone("model", "tiny", stage.namespace)
+    assert serving.loaded(server) == set()
+    assert "./tiny.gguf" not in stage.published()
+
+
+def test_a_router_keeps_to_its_limit(stage, backends):
+    """MaxLoaded 1 with a router that would hold two: the longest unused goes."""
+    image = backends.image("ollama")
+    stage.set_up(backends=quick("router", maxLoaded=1))
+    install(stage, "tiny", "large")
+    server = backends.start(serving.router(image, stage.namespace))
+    assert serving.generate(server, "tiny").status == 200
+    until_state(stage, "tiny", "Loaded", "Busy")
+    assert serving.generate(server, "large").status == 200
+    gone = until_state(stage, "tiny", "Unloaded")
+    assert gone["unload"]["reason"] == "MaxLoaded"
+    assert serving.loaded(server) == {"large"}
+
+
+def test_a_backend_that_cannot_unload_says_so(stage, backends):
+    """One llama.cpp server for one model: UnloadUnsupported, and the model stays."""
+    image = backends.image("llamacpp")
+    stage.set_up(backends=quick("llamacpp"))
+    install(stage, "tiny", serving={"desiredState": "Unloaded"})
+    backends.start(serving.llamacpp(image, stage.namespace, "tiny.gguf", context=1024))
+    found = wait_until("a word on it", lambda: seen(stage, "tiny").get("unload"), 60)
+    assert found["result"] == "Unsupported"
+    assert seen(stage, "tiny")["state"] == "Loaded"
+    events = json.loads(stage.kube.run("get", "events", "-n", stage.namespace, "-o", "json"))
+    assert "UnloadUnsupported" in {event["reason"] for event in events["items"]}
