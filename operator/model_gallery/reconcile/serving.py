@@ -375,10 +375,20 @@ def _idle(pod: PodView, model: LoadedModel, now: datetime) -> float:
     return (now - used).total_seconds() if used else 0.0
 
 
+def _age(pod: PodView, model: LoadedModel, now: datetime) -> tuple[float, float, int]:
+    """Sorts the longest unused first, then what was loaded first, then the largest."""
+    since = (pod.since or {}).get(model.name, now)
+    return (
+        -_idle(pod, model, now),
+        -(now - since).total_seconds(),
+        -(model.memory_bytes or 0),
+    )
+
+
 def to_make_room(
     pod: PodView, *, max_loaded: int, max_memory: int | None, now: datetime
 ) -> list[Unload]:
-    """Returns the wishes that a pod's limits make: the longest unused first, of equal ones the largest.
+    """Returns the wishes that a pod's limits make, the longest unused first.
 
     Args:
         max_loaded: 0: no limit.
@@ -387,7 +397,7 @@ def to_make_room(
     loaded = _loaded(pod)
     idle = [model for model in loaded if model.state is ServingState.LOADED]
     idle = [model for model in idle if not _is_resting(pod, model, now)]
-    idle.sort(key=lambda model: (-_idle(pod, model, now), -(model.memory_bytes or 0)))
+    idle.sort(key=lambda model: _age(pod, model, now))
     wishes = []
     surplus = len(loaded) - max_loaded if max_loaded else 0
     excess = 0
