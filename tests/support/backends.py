@@ -17,6 +17,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,7 +166,7 @@ class Server:
 
 
 def _keep(version: str, state: str, name: str, request: str, answer: Answer) -> None:
-    """Writes an answer's body, and its request and status into the folder's index.json."""
+    """Writes an answer's body; its request, status and time, which expiries refer to, to index.json."""
     folder = RECORDS / version
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -180,6 +181,7 @@ def _keep(version: str, state: str, name: str, request: str, answer: Answer) -> 
     kept = ("content-type", "server")
     known[file.name] = {
         "request": request,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "status": answer.status,
         "headers": {key: answer.headers[key] for key in kept if key in answer.headers},
     }
