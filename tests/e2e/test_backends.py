@@ -136,11 +136,16 @@ def test_ollama_serves_an_installed_model(stage, backends):
     assert serving.generate(server, "tiny").json["eval_count"] == 8
     assert serving.loaded(server) == {"tiny"}
     server.record(OLLAMA, "loaded", OLLAMA_REQUESTS)
+    unload = {"model": "busy", "keep_alive": 0, "stream": False}
     with serving.busy(server, "busy"):
+        server.record(OLLAMA, "loading", OLLAMA_REQUESTS)
         wait_until("both are loaded", lambda: serving.loaded(server) == {"tiny", "busy"}, 60)
         server.record(OLLAMA, "busy", OLLAMA_REQUESTS)
-    unload = server.post("/api/generate", {"model": "busy", "keep_alive": 0, "stream": False})
-    assert unload.json["done_reason"] == "unload"
+        # It says that it is done at once, and keeps the model until the requests have ended.
+        assert server.post("/api/generate", unload).json["done_reason"] == "unload"
+        assert serving.loaded(server) == {"tiny", "busy"}
+        server.record(OLLAMA, "stopping", OLLAMA_REQUESTS)
+    assert server.post("/api/generate", unload).json["done_reason"] == "unload"
     wait_until("one is left", lambda: serving.loaded(server) == {"tiny"}, 60)
 
 

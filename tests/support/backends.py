@@ -12,9 +12,12 @@ import json
 import os
 import socket
 import subprocess
+import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -121,7 +124,7 @@ class Server:
             connection.close()
 
     def connect(self, timeout: float) -> _Connection:
-        """Returns a connection for `exchange`, which the caller closes."""
+        """Returns a connection for `exchange`, which the caller opens and closes."""
         return _Connection(self.door, timeout)
 
     def exchange(
@@ -163,7 +166,7 @@ class Server:
 
 
 def _keep(version: str, state: str, name: str, request: str, answer: Answer) -> None:
-    """Writes an answer's body, and its request and status into the folder's index.json."""
+    """Writes an answer's body; its request, status and time, which expiries refer to, to index.json."""
     folder = RECORDS / version
     folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -178,6 +181,7 @@ def _keep(version: str, state: str, name: str, request: str, answer: Answer) -> 
     kept = ("content-type", "server")
     known[file.name] = {
         "request": request,
+        "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
         "status": answer.status,
         "headers": {key: answer.headers[key] for key in kept if key in answer.headers},
     }
@@ -393,32 +397,40 @@ def generate(server: Server, model: str = "", tokens: int = 8, timeout: float = 
 
 @contextmanager
 def busy(
-    server: Server, model: str = "", *, requests: int = 2, tokens: int = 1500, seconds: float = 120
+    server: Server, model: str = "", *, requests: int = 2, tokens: int = 900, seconds: float = 120
 ) -> Iterator[None]:
-    """Keeps a model at work inside of the block.
+    """Keeps a model at work inside of the block, one request after the other on each connection.
 
-    The load is bounded by the tokens and by `seconds`; leaving the block cuts the connections, at
-    which the backends drop the requests.
+    The load ends after `seconds`, at the first answer that is no success, and with the block, which
+    cuts the connections: the backends drop such requests. `tokens` are what one request asks for.
     """
     path, body = _request(server, model, tokens)
     connections = [server.connect(seconds) for _ in range(requests)]
+    left, end = threading.Event(), time.monotonic() + seconds
 
     def ask(connection: _Connection) -> None:
-        # A cut connection is how this ends when the block is left early.
+        # A cut connection is how this ends when the block is left.
         with suppress(OSError, http.client.HTTPException):
-            server.exchange(connection, "POST", path, body)
+            while not left.is_set() and time.monotonic() < end:
+                if server.exchange(connection, "POST", path, body).status != http.client.OK:
+                    return
 
     with ThreadPoolExecutor(requests) as pool:
         for connection in connections:
+            connection.connect()
+            connection.auto_open = 0  # one that was cut stays so
             pool.submit(ask, connection)
         try:
             yield
         finally:
+            left.set()
             for connection in connections:
                 if connection.sock is not None:
                     with suppress(OSError):  # it has ended by itself
                         connection.sock.shutdown(socket.SHUT_RDWR)
-                connection.close()
+            # Closing is left to the end of the threads, which may still read.
+    for connection in connections:
+        connection.close()
 
 
 def loaded(server: Server) -> set[str]:
