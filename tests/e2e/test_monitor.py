@@ -127,7 +127,7 @@ def test_llamacpp_is_found_by_its_mount_and_seen_at_work(stage, backends):
     assert value(stage, "model_gallery_model_memory_bytes", **place) > 64 << 20
     stage.kube.delete("pod", server.name, stage.namespace)
     stage.kube.wait_gone("pod", server.name, stage.namespace)
-    wait_until("nobody serves", lambda: seen(stage, "busy") == {}, 60)
+    until_state(stage, "busy", "Unloaded")
 
 
 def test_ollama_unloads_what_shall_not_be_loaded(stage, backends):

@@ -380,10 +380,14 @@ def _learned(
     used, since, busy = {}, {}, {}
     for model in facts.models:
         name = model.name
+        if model.state not in serving.IN_MEMORY:
+            continue
         known = (before.used or {}).get(name)
         moved = model.activity is not None and activity.get(name, model.activity) != model.activity
         works = model.state in _WORKING or bool(model.running)
-        if works or moved:
+        # What came into memory since the last look did so because somebody asked for it.
+        came = before.facts is not None and name not in (before.since or {})
+        if works or moved or came:
             known = now
         if known is not None:
             used[name] = known

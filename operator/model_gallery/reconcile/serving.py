@@ -24,6 +24,7 @@ from model_gallery.reconcile import times
 
 __all__ = [
     "FIGURES_PERIOD",
+    "IN_MEMORY",
     "PodView",
     "Unload",
     "UnloadReason",
@@ -45,7 +46,8 @@ _ORDER = (
     ServingState.UNKNOWN,
     ServingState.UNLOADED,
 )
-_IN_MEMORY = frozenset({ServingState.BUSY, ServingState.LOADED, ServingState.LOADING})
+IN_MEMORY = frozenset({ServingState.BUSY, ServingState.LOADED, ServingState.LOADING})
+"""The states in which a model takes memory."""
 _REST = timedelta(seconds=60)
 """After an unload, a model that is asked for again may stay so long at least: no fight with its users."""
 
@@ -175,7 +177,7 @@ def serving_of(
 
 def in_memory(status: ServingStatus | None) -> bool:
     """Whether a pod holds the model, as the status tells."""
-    return status is not None and any(pod.state in _IN_MEMORY for pod in status.pods)
+    return status is not None and any(pod.state in IN_MEMORY for pod in status.pods)
 
 
 def in_pods(names: frozenset[str], pods: Sequence[PodView]) -> list[str]:
@@ -321,7 +323,7 @@ def to_unload(
 def _loaded(pod: PodView) -> tuple[LoadedModel, ...]:
     if pod.facts is None or not pod.facts.live:
         return ()
-    return tuple(model for model in pod.facts.models if model.state in _IN_MEMORY)
+    return tuple(model for model in pod.facts.models if model.state in IN_MEMORY)
 
 
 def _reasons(
