@@ -1,6 +1,8 @@
 """The monitor with real backends on the real cluster: states seen changing, figures, unloading."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 
@@ -23,6 +25,38 @@ SIDECAR = {
     },
     "volumeMounts": [{"name": "models", "mountPath": "/models", "readOnly": True}],
 }
+
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "monitoring.md"
+BEGIN, END = "<!-- begin -->", "<!-- end -->"
+
+
+@pytest.fixture(scope="module")
+def journal():
+    """What was asked and seen; with MODEL_GALLERY_RECORD=1 it becomes the table of the docs."""
+    rows = []
+    yield lambda backend, asked, found, told="": rows.append((backend, asked, found, told))
+    if os.environ.get("MODEL_GALLERY_RECORD") != "1" or not rows:
+        return
+    lines = [
+        "| backend | what happened | state | memory | further | beside it |",
+        "| --- | --- | --- | --- | --- | --- |",
+        *(_row(*row) for row in rows),
+    ]
+    head, _, rest = PAGE.read_text().partition(BEGIN)
+    tail = rest.partition(END)[2]
+    PAGE.write_text("\n".join([head + BEGIN, *lines, END]) + tail)
+
+
+def _row(backend, asked, found, told):
+    memory = found.get("memoryBytes")
+    pods = found.get("pods") or [{}]
+    kept = ("running", "waiting", "contextLength", "cpuMilli", "expiresTime")
+    more = [f"{key} {pods[0][key]}" for key in kept if key in pods[0]]
+    if "unload" in found:
+        more.append(f"unload {found['unload']['reason']}: {found['unload']['result']}")
+    shown = f"{memory:,}" if memory else "absent"
+    return f"| {backend} | {asked} | {found['state']} | {shown} | {'; '.join(more)} | {told} |"
 
 
 def install(stage, *names, **spec):
@@ -81,7 +115,7 @@ def value(stage, metric, **labels):
     return None
 
 
-def test_llamacpp_is_found_by_its_mount_and_seen_at_work(stage, backends):
+def test_llamacpp_is_found_by_its_mount_and_seen_at_work(stage, backends, journal):
     """Loaded, Busy, Loaded; memory as the kernel has it; the sidecar knows which process it is."""
     image = backends.image("llamacpp")
     stage.set_up(backends=quick("llamacpp"))
@@ -92,6 +126,7 @@ def test_llamacpp_is_found_by_its_mount_and_seen_at_work(stage, backends):
     server = backends.start(pod)
 
     loaded = until_state(stage, "busy", "Loaded")
+    journal("llama.cpp, one model", "the pod became ready", loaded)
     (where,) = loaded["pods"]
     assert (where["name"], where["backend"], loaded["podsTotal"]) == (server.name, "LlamaCpp", 1)
     assert where["contextLength"] > 0
@@ -102,6 +137,7 @@ def test_llamacpp_is_found_by_its_mount_and_seen_at_work(stage, backends):
     with serving.busy(server, requests=2):
         working = until_state(stage, "busy", "Busy")
         assert working["pods"][0]["running"] >= 1
+        journal("llama.cpp, one model", "two requests", working, "`/slots`: 2 of 2 work")
     until_state(stage, "busy", "Loaded")
 
     def measured():
@@ -115,6 +151,8 @@ def test_llamacpp_is_found_by_its_mount_and_seen_at_work(stage, backends):
         " && grep VmRSS $p/status; done; true",
     )
     kilobytes = [int(line.split()[1]) for line in resident.splitlines()]
+    kernel = f"VmRSS of its process: {max(kilobytes) * 1024:,}" if kilobytes else ""
+    journal("llama.cpp, one model", "idle again, with the sidecar", seen(stage, "busy"), kernel)
     if kilobytes:
         assert abs(memory - max(kilobytes) * 1024) < 0.2 * memory
     assert seen(stage, "busy")["lastUsedTime"]
@@ -130,7 +168,7 @@ def test_llamacpp_is_found_by_its_mount_and_seen_at_work(stage, backends):
     until_state(stage, "busy", "Unloaded")
 
 
-def test_ollama_unloads_what_shall_not_be_loaded(stage, backends):
+def test_ollama_unloads_what_shall_not_be_loaded(stage, backends, journal):
     """DesiredState Unloaded: gone from memory, with an event and a count; a request loads it again."""
     image = backends.image("ollama")
     stage.set_up(backends=quick("ollama"))
@@ -142,11 +180,14 @@ def test_ollama_unloads_what_shall_not_be_loaded(stage, backends):
     assert serving.generate(server, "tiny").status == 200
     loaded = until_state(stage, "tiny", "Loaded", "Busy")
     assert loaded["pods"][0]["backend"] == "Ollama"
+    running = server.get("/api/ps").json["models"][0]
+    journal("Ollama", "one request", loaded, f"`/api/ps` size: {running['size']:,}")
     assert loaded["memoryBytes"] > 0
 
     install(stage, "tiny", serving={"desiredState": "Unloaded"})
     unloaded = until_state(stage, "tiny", "Unloaded")
     assert (unloaded["unload"]["reason"], unloaded["unload"]["result"]) == ("Desired", "Done")
+    journal("Ollama", "`desiredState: Unloaded`", unloaded, "`/api/ps`: empty")
     assert serving.loaded(server) == set()
     events = json.loads(stage.kube.run("get", "events", "-n", stage.namespace, "-o", "json"))
     assert "Unloaded" in {event["reason"] for event in events["items"]}
@@ -157,7 +198,7 @@ def test_ollama_unloads_what_shall_not_be_loaded(stage, backends):
     assert serving.loaded(server) == {"tiny"}, "who uses it again is not fought with"
 
 
-def test_an_idle_model_goes_and_a_deletion_unloads_first(stage, backends):
+def test_an_idle_model_goes_and_a_deletion_unloads_first(stage, backends, journal):
     """idleTimeoutSeconds, then the deletion of a loaded Model, both with Ollama."""
     image = backends.image("ollama")
     stage.set_up(backends=quick("ollama"))
@@ -169,6 +210,7 @@ def test_an_idle_model_goes_and_a_deletion_unloads_first(stage, backends):
     until_state(stage, "tiny", "Loaded", "Busy")
     gone = until_state(stage, "tiny", "Unloaded")
     assert gone["unload"]["reason"] == "Idle"
+    journal("Ollama", "`idleTimeoutSeconds: 6` and no request", gone)
 
     install(stage, "tiny", serving={})
     assert serving.generate(server, "tiny").status == 200
@@ -179,7 +221,7 @@ def test_an_idle_model_goes_and_a_deletion_unloads_first(stage, backends):
     assert "./tiny.gguf" not in stage.published()
 
 
-def test_a_router_keeps_to_its_limit(stage, backends):
+def test_a_router_keeps_to_its_limit(stage, backends, journal):
     """MaxLoaded 1 with a router that would hold two: the longest unused goes."""
     image = backends.image("ollama")
     stage.set_up(backends=quick("router", maxLoaded=1))
@@ -190,10 +232,11 @@ def test_a_router_keeps_to_its_limit(stage, backends):
     assert serving.generate(server, "large").status == 200
     gone = until_state(stage, "tiny", "Unloaded")
     assert gone["unload"]["reason"] == "MaxLoaded"
+    journal("llama.cpp router", "`maxLoaded: 1`, another model was asked for", gone)
     assert serving.loaded(server) == {"large"}
 
 
-def test_a_backend_that_cannot_unload_says_so(stage, backends):
+def test_a_backend_that_cannot_unload_says_so(stage, backends, journal):
     """One llama.cpp server for one model: UnloadUnsupported, and the model stays."""
     image = backends.image("llamacpp")
     stage.set_up(backends=quick("llamacpp"))
@@ -201,6 +244,7 @@ def test_a_backend_that_cannot_unload_says_so(stage, backends):
     backends.start(serving.llamacpp(image, stage.namespace, "tiny.gguf", context=1024))
     found = wait_until("a word on it", lambda: seen(stage, "tiny").get("unload"), 60)
     assert found["result"] == "Unsupported"
+    journal("llama.cpp, one model", "`desiredState: Unloaded`", seen(stage, "tiny"))
     assert seen(stage, "tiny")["state"] == "Loaded"
     events = json.loads(stage.kube.run("get", "events", "-n", stage.namespace, "-o", "json"))
     assert "UnloadUnsupported" in {event["reason"] for event in events["items"]}
