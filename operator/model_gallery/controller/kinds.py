@@ -77,9 +77,11 @@ def new_cache() -> Cache:
     cache.add_index(MODEL, "known-as", _namespaced(_known_in))
     cache.add_index(GALLERY, "claim", _namespaced(_claims_of))
     cache.add_index(JOB, "model-uid", _worker_uid)
-    cache.add_index(JOB, "gallery", _namespaced(lambda body: [worker_gallery(body)]))
+    cache.add_index(JOB, "active", _namespaced(_active))
+    cache.add_index(JOB, "scan", _namespaced(_scanned))
     cache.add_index(POD, "model-uid", _worker_uid)
-    cache.add_index(POD, "gallery", _namespaced(_worked_for))
+    cache.add_index(POD, "scan", _namespaced(_scanned))
+    cache.add_index(POD, "job", lambda body: body["metadata"]["owners"])
     cache.add_index(POD, "claim", _namespaced(_mounted))
     return cache
 
@@ -115,9 +117,14 @@ def _known_in(model: Body) -> list[str]:
     return [f"{_gallery_of(model)}/{name}" for name in known_as(model)]
 
 
-def _worked_for(body: Body) -> list[str]:
-    gallery = worker_gallery(body)
-    return [gallery] if gallery else []
+def _active(job: Body) -> list[str]:
+    """Of the many Jobs that have ended nobody counts any."""
+    return [] if job["ended"] else [worker_gallery(job)]
+
+
+def _scanned(body: Body) -> list[str]:
+    operation = (body["metadata"].get("labels") or {}).get(labels.LABEL_OPERATION)
+    return [worker_gallery(body)] if operation == "scan" else []
 
 
 def _mounted(pod: Body) -> list[str]:

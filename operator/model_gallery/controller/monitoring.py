@@ -104,6 +104,7 @@ class Monitor:
         self._usage = usage
         self._targets = Targets(cache)
         self._states: dict[tuple[str, str], _State] = {}
+        self._places: dict[str, list[tuple[str, str]]] = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._groups: dict[tuple[str, str], tuple[BackendStatus, ...]] = {}
         self._groups_told: dict[tuple[str, str], float] = {}
@@ -117,8 +118,10 @@ class Monitor:
         """Returns what is known of a Gallery's pods; None before the first look around."""
         if not self._built:
             return None
-        place = f"{namespace}/{gallery}"
-        return tuple(state.view for state in self._states.values() if state.target.place == place)
+        return tuple(state.view for state in self._at(f"{namespace}/{gallery}"))
+
+    def _at(self, place: str) -> list[_State]:
+        return [self._states[key] for key in self._places.get(place, ())]
 
     def backends(self, namespace: str, gallery: str) -> tuple[BackendStatus, ...] | None:
         """Returns the pods of a Gallery by backend; None before all of them were asked once."""
@@ -142,9 +145,8 @@ class Monitor:
 
     def hurry(self, namespace: str, gallery: str) -> None:
         """Has a Gallery's pods asked at once: somebody waits for an unload."""
-        for state in self._states.values():
-            if state.target.place == f"{namespace}/{gallery}":
-                state.due = 0.0
+        for state in self._at(f"{namespace}/{gallery}"):
+            state.due = 0.0
         self._wakeup.set()
 
     async def run(self) -> None:
@@ -176,9 +178,9 @@ class Monitor:
         if found is None:
             return
         self._built = True
+        gone = []
         for key in self._states.keys() - found.keys():
-            gone = self._states.pop(key)
-            self._wake_all(gone)
+            gone.append(self._states.pop(key))
         for key, target in found.items():
             state = self._states.get(key)
             if state is None:
@@ -188,6 +190,11 @@ class Monitor:
                 self._states[key] = _State(target, due, view)
             else:
                 state.target = target
+        self._places = {}
+        for key in self._states:
+            self._places.setdefault(key[0], []).append(key)
+        for state in gone:
+            self._wake_all(state)
 
     def _start_due(self) -> None:
         now = _now()
@@ -282,9 +289,7 @@ class Monitor:
         """Sums the pods of a Gallery up; moving figures at most every 30 s."""
         place = (target.namespace, target.gallery)
         known, now = self._groups.get(place, ()), _now()
-        fresh = _grouped(
-            [state for state in self._states.values() if state.target.place == target.place]
-        )
+        fresh = _grouped(self._at(target.place))
         if known == fresh:
             return
         calm = _without_figures(known) == _without_figures(fresh)

@@ -165,10 +165,10 @@ class Observer:
             gallery["metadata"]["name"]
             for gallery in self.cache.by_index(kinds.GALLERY, "claim", place)
         }
-        bodies = self.cache.by_index(kinds.MODEL, "claim", place)
+        living = set(self.cache.uids_by_index(kinds.MODEL, "claim", place))
         for name in sharing | {key.name}:
-            bodies += self.cache.by_index(kinds.MODEL, "gallery", f"{key.namespace}/{name}")
-        return tuple(sorted({model["metadata"]["uid"] for model in bodies}))
+            living |= self.cache.uids_by_index(kinds.MODEL, "gallery", f"{key.namespace}/{name}")
+        return tuple(sorted(living))
 
     def configured(self, body: Body) -> Configured:
         """Returns a Model as listings see it."""
@@ -196,12 +196,8 @@ class Observer:
 
     def _scans(self, meta: Meta) -> tuple[WorkerView, ...]:
         place = f"{meta.namespace}/{meta.name}"
-        pods = self.cache.by_index(kinds.POD, "gallery", place)
-        return tuple(
-            _worker(job, pods)
-            for job in self.cache.by_index(kinds.JOB, "gallery", place)
-            if job["metadata"]["labels"].get(labels.LABEL_OPERATION) == "scan"
-        )
+        pods = self.cache.by_index(kinds.POD, "scan", place)
+        return tuple(_worker(job, pods) for job in self.cache.by_index(kinds.JOB, "scan", place))
 
     def forget(self, uid: str) -> None:
         """Drops what was remembered of a Model that is gone."""
@@ -279,29 +275,24 @@ class Observer:
     def _busy(self, namespace: str, gallery: GalleryView | None, uid: str) -> int:
         if gallery is None:
             return 0
-        jobs = self.cache.by_index(kinds.JOB, "gallery", f"{namespace}/{gallery.name}")
-        running = {
-            job["metadata"]["labels"].get(labels.LABEL_MODEL_UID, "")
-            for job in jobs
-            if not job["ended"]
-            and job["metadata"]["labels"].get(labels.LABEL_OPERATION) in _FETCHING
-        }
+        running = self._active(namespace, gallery.name, _FETCHING)
         return len((running | self.reserved.get((namespace, gallery.name), set())) - {uid})
 
-    def _readers(self, namespace: str, gallery: GalleryView | None, uid: str) -> int:
-        jobs = (
-            self.cache.by_index(kinds.JOB, "gallery", f"{namespace}/{gallery.name}")
-            if gallery
-            else []
-        )
-        reading = {
+    def _active(self, namespace: str, gallery: str, operations: frozenset[str]) -> set[str]:
+        """Returns the uids of the Models for which such workers run."""
+        jobs = self.cache.by_index(kinds.JOB, "active", f"{namespace}/{gallery}")
+        return {
             job["metadata"]["labels"].get(labels.LABEL_MODEL_UID, "")
             for job in jobs
-            if not job["ended"]
-            and job["metadata"]["labels"].get(labels.LABEL_OPERATION) == "verify"
+            if job["metadata"]["labels"].get(labels.LABEL_OPERATION) in operations
         }
+
+    def _readers(self, namespace: str, gallery: GalleryView | None, uid: str) -> int:
+        if gallery is None:
+            return 0
+        reading = self._active(namespace, gallery.name, _READING)
         # Of a Job that is being created it is not known what for; waiting costs little.
-        starting = self.reserved.get((namespace, gallery.name), set()) if gallery else set()
+        starting = self.reserved.get((namespace, gallery.name), set())
         return len((reading | starting) - {uid})
 
     def _scan(self, namespace: str, gallery: GalleryView | None, uid: str) -> ScanView | None:
@@ -320,6 +311,7 @@ class Observer:
 
 
 _FETCHING = frozenset({"install", "repair", "ask", "plan"})
+_READING = frozenset({"verify"})
 
 
 def _meta(body: Body) -> Meta:

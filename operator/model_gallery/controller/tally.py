@@ -42,13 +42,11 @@ class Tally:
             self.metrics.damaged(result.problems_total)
 
     def _result(self, job: Body) -> ResultLine | None:
-        place = f"{job['metadata']['namespace']}/{kinds.worker_gallery(job)}"
-        for pod in self.cache.by_index(kinds.POD, "gallery", place):
-            if job["metadata"]["uid"] in pod["metadata"]["owners"]:
-                ended = pod["state"].get("terminated") or {}
-                line = report.parse_line(ended.get("message") or "")
-                if isinstance(line, ResultLine):
-                    return line
+        for pod in self.cache.by_index(kinds.POD, "job", job["metadata"]["uid"]):
+            ended = pod["state"].get("terminated") or {}
+            line = report.parse_line(ended.get("message") or "")
+            if isinstance(line, ResultLine):
+                return line
         return None
 
 

@@ -130,6 +130,11 @@ class Cache:
         names = store.indexes[index].names.get(value, ())
         return [_load(store.entries[name]) for name in sorted(names)]
 
+    def uids_by_index(self, kind: str, index: str, value: str) -> set[str]:
+        """Returns the uids of the objects under `value`, which costs no parsing."""
+        store = self._stores[kind]
+        return {store.entries[name].uid for name in store.indexes[index].names.get(value, ())}
+
     def keys(self, kind: str) -> Names:
         """Returns namespace and name of everything known of the kind."""
         return [*self._stores[kind].entries]
