@@ -178,9 +178,7 @@ class Monitor:
         if found is None:
             return
         self._built = True
-        gone = []
-        for key in self._states.keys() - found.keys():
-            gone.append(self._states.pop(key))
+        gone = [self._states.pop(key) for key in self._states.keys() - found.keys()]
         for key, target in found.items():
             state = self._states.get(key)
             if state is None:
