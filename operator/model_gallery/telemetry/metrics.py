@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.metrics_core import Metric
 
-from model_gallery.telemetry.state import State
+from model_gallery.telemetry.state import FAMILIES, State
 
 __all__ = ["Metrics"]
 
@@ -140,10 +140,22 @@ class Metrics:
         """Takes the files that a verification found missing or damaged."""
         self._damaged.inc(files)
 
-    def describe(self) -> list[tuple[str, str, str]]:
-        """Returns name, type and help of each metric of ours, sorted."""
+    def describe(self) -> list[tuple[str, str, tuple[str, ...], str]]:
+        """Returns name, type, labels and help of each metric of ours, sorted."""
+        labels = {
+            name: tuple(getattr(collector, "_labelnames", ()))
+            for collector, names in self._registry._collector_to_names.items()  # noqa: SLF001 - no other way
+            for name in names
+        }
         return sorted(
-            (_full_name(family), family.type, family.documentation)
+            (
+                _full_name(family),
+                family.type,
+                FAMILIES[family.name].labels
+                if family.name in FAMILIES
+                else labels.get(family.name, ()),
+                family.documentation,
+            )
             for family in self._registry.collect()
             if family.name.startswith("model_gallery_")
         )

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-__all__ = ["Family", "State", "Value"]
+__all__ = ["FAMILIES", "Family", "State", "Value", "conditions"]
 
 _STATUSES = ("True", "False", "Unknown")
 
