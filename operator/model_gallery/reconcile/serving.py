@@ -48,6 +48,7 @@ _ORDER = (
 )
 IN_MEMORY = frozenset({ServingState.BUSY, ServingState.LOADED, ServingState.LOADING})
 """The states in which a model takes memory."""
+_NOISE_BYTES, _NOISE_MILLI, _NOISE_SHARE = 1 << 20, 20, 0.02
 _REST = timedelta(seconds=60)
 """After an unload, a model that is asked for again may stay so long at least: no fight with its users."""
 
@@ -270,7 +271,7 @@ def _unless_only_figures(
     moved = previous is None or previous.unload != fresh.unload
     if previous is None or moved or _states(previous) != _states(fresh):
         return fresh
-    if _figures(previous) == _figures(fresh):
+    if _is_about(previous, fresh):
         return previous
     since = previous.updated_time
     if since and now - times.from_text(since) < FIGURES_PERIOD:
@@ -286,8 +287,29 @@ def _states(status: ServingStatus) -> object:
     )
 
 
-def _figures(status: ServingStatus) -> ServingStatus:
-    return status.model_copy(update={"updated_time": None})
+def _is_about(previous: ServingStatus, fresh: ServingStatus) -> bool:
+    """Whether no figure has moved by more than noise: an idle process is never quite still."""
+    if _rest(previous) != _rest(fresh):
+        return False
+    pairs = zip((previous, *previous.pods), (fresh, *fresh.pods), strict=True)
+    return all(
+        _is_near(before.memory_bytes, after.memory_bytes, _NOISE_BYTES)
+        and _is_near(before.cpu_milli, after.cpu_milli, _NOISE_MILLI)
+        for before, after in pairs
+    )
+
+
+def _is_near(before: int | None, after: int | None, noise: int) -> bool:
+    if before is None or after is None:
+        return before == after
+    return abs(after - before) <= max(noise, before * _NOISE_SHARE)
+
+
+def _rest(status: ServingStatus) -> ServingStatus:
+    """Returns the status without what moves by itself."""
+    still = {"memory_bytes": None, "cpu_milli": None}
+    pods = tuple(pod.model_copy(update=still) for pod in status.pods)
+    return status.model_copy(update={**still, "updated_time": None, "pods": pods})
 
 
 def _sum(numbers: Iterable[int | None]) -> int | None:

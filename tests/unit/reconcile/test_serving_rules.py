@@ -20,6 +20,7 @@ from support import builders as b
 
 NAMES = frozenset({"a", "a.gguf"})
 S = ServingState
+MIB = 1 << 20
 
 
 def loaded(name: str = "a", state: ServingState = S.LOADED, **more: Any) -> LoadedModel:
@@ -121,13 +122,32 @@ def test_a_process_of_two_models_is_nobodys_memory() -> None:
 
 
 def test_figures_move_at_most_every_30_seconds_and_states_at_once() -> None:
-    first = shown(pod(loaded(memory_bytes=5)))
+    first = shown(pod(loaded(memory_bytes=5 * MIB)))
     status = ModelStatus(serving=first)
     soon, late = b.NOW + timedelta(seconds=29), b.NOW + timedelta(seconds=30)
-    assert shown(pod(loaded(memory_bytes=6)), status=status, now=soon) == first
-    assert shown(pod(loaded(memory_bytes=6)), status=status, now=late).memory_bytes == 6
-    assert shown(pod(loaded(memory_bytes=5)), status=status, now=late) == first
+    more = pod(loaded(memory_bytes=9 * MIB))
+    assert shown(more, status=status, now=soon) == first
+    assert shown(more, status=status, now=late).memory_bytes == 9 * MIB
+    assert shown(pod(loaded(memory_bytes=5 * MIB)), status=status, now=late) == first
     assert shown(pod(loaded(state=S.BUSY)), status=status, now=soon).state is S.BUSY
+
+
+NOISE: dict[str, tuple[dict[str, Any], dict[str, Any], bool]] = {
+    "a megabyte": ({"memory_bytes": 50 * MIB}, {"memory_bytes": 51 * MIB}, True),
+    "more": ({"memory_bytes": 50 * MIB}, {"memory_bytes": 52 * MIB}, False),
+    "a hundredth of much": ({"memory_bytes": 5000 * MIB}, {"memory_bytes": 5050 * MIB}, True),
+    "some thousandths of a core": ({"cpu_milli": 1}, {"cpu_milli": 15}, True),
+    "real work": ({"cpu_milli": 1}, {"cpu_milli": 500}, False),
+    "known by now": ({}, {"memory_bytes": MIB}, False),
+}
+
+
+@pytest.mark.parametrize("case", NOISE)
+def test_noise_is_no_news(case: str) -> None:
+    before, after, same = NOISE[case]
+    status = ModelStatus(serving=shown(pod(loaded(), **before)))
+    late = b.NOW + timedelta(minutes=5)
+    assert (shown(pod(loaded(), **after), status=status, now=late) == status.serving) is same
 
 
 AGO = {seconds: b.NOW - timedelta(seconds=seconds) for seconds in (5, 20, 100, 1000)}
