@@ -291,11 +291,12 @@ def _is_about(previous: ServingStatus, fresh: ServingStatus) -> bool:
     """Whether no figure has moved by more than noise: an idle process is never quite still."""
     if _rest(previous) != _rest(fresh):
         return False
-    pairs = zip((previous, *previous.pods), (fresh, *fresh.pods), strict=True)
+    standing: list[ServingStatus | ServingPod] = [previous, *previous.pods]
+    coming: list[ServingStatus | ServingPod] = [fresh, *fresh.pods]
     return all(
         _is_near(before.memory_bytes, after.memory_bytes, _NOISE_BYTES)
         and _is_near(before.cpu_milli, after.cpu_milli, _NOISE_MILLI)
-        for before, after in pairs
+        for before, after in zip(standing, coming, strict=True)
     )
 
 
