@@ -83,7 +83,7 @@ def test_from_the_index_to_a_model_and_away_again(stage, plugin):
         "logs", "tiny-llama-second-seed"
     )
     plugin("suspend", "tiny-llama-second-seed")
-    assert "Suspended" in plugin("wait", "tiny-llama-second-seed", code=1)
+    plugin("wait", "tiny-llama-second-seed")  # what is published stays Ready
     plugin("resume", "tiny-llama-second-seed", "--wait", "--timeout", "60s")
 
     plugin("remove", "tiny-llama-second-seed", "--wait", "--timeout", "60s")
@@ -113,6 +113,15 @@ def test_a_stalled_model_ends_a_wait(stage, plugin):
         30,
     )
     assert found["reason"] in told
+
+
+def test_a_suspended_model_that_has_no_files_ends_a_wait(stage, plugin):
+    """It cannot become Ready before a person acts, and the message says how."""
+    stage.set_up()
+    stage.create("held", source={"uri": f"{URL}/small/held.gguf"}, suspend=True)
+
+    assert "kubectl model resume held" in plugin("wait", "held", "--timeout", "60s", code=1)
+    plugin("resume", "held", "--wait", "--timeout", "60s")
 
 
 def test_what_a_real_server_refuses_is_one_line(stage, plugin):
