@@ -59,4 +59,12 @@ class WaitingError(GalleryError):
 
 
 class StalledError(GalleryError):
-    """Only a person can mend it; not retried before the wish or the named input changes."""
+    """Only a person can mend it; not retried before the wish or the named input changes.
+
+    Attributes:
+        missing_bytes: the room that is missing, where that is what it is about.
+    """
+
+    def __init__(self, reason: Reason, message: str, *, missing_bytes: int | None = None) -> None:
+        super().__init__(reason, message)
+        self.missing_bytes = missing_bytes

@@ -344,16 +344,9 @@ def _a_full_disk(stage, diary):
     diary.parts.append(f"```\n{stalled['message']}\n```\n")
     stage.kube.delete("model", "first", stage.namespace)
     stage.kube.wait_gone("model", "first", stage.namespace)
-    stage.annotate("model", "second", "modelgallery.dev/reconcile-requested-at")
     stage.ready("second")
-    diary.tell(
-        """When the first is deleted there is room. The second is tried again within five minutes, or
-        at once when asked:"""
-    )
-    diary.parts.append(
-        "```console\n$ kubectl delete model first\n$ kubectl annotate model second --overwrite"
-        ' modelgallery.dev/reconcile-requested-at="$(date -Is)"\n```\n'
-    )
+    diary.tell("When the first is deleted there is room, and the second goes on by itself:")
+    diary.parts.append("```console\n$ kubectl delete model first\n```\n")
     diary.run("kubectl get model second")
 
 

@@ -2,6 +2,7 @@
 
 from support.kube import condition, is_current, wait_until
 from support.origin import URL, body
+from support.stage import model as model_of
 
 MIB = 1 << 20
 ENTRY = {"name": "kept", "tags": ["llm"], "license": "mit", "overrides": {"backend": "llama-cpp"}}
@@ -234,6 +235,66 @@ def test_policies_refuse_by_name(stage):
         )
         assert stalled["reason"] == reason, stalled
     assert stage.published() == []
+
+
+def test_two_that_begin_at_once_do_not_share_what_the_quota_leaves(stage):
+    """There is room for one of them; the other is told so, and gets it once the first is gone."""
+    stage.set_up(storage={"claimTemplate": {"size": "4Gi"}, "maxBytes": "12Mi"})
+    names = ("one", "two")
+    stage.kube.apply(
+        *(
+            model_of(name, stage.namespace, source={"uri": f"{URL}/gen/8Mi/{name}/{name}.dat"})
+            for name in names
+        )
+    )
+
+    def settled():
+        kinds = [
+            [condition(model(stage, name), kind) for kind in ("Ready", "Stalled")] for name in names
+        ]
+        return all(
+            stalled or (ready and ready["status"] == "True") for ready, stalled in kinds
+        ) and [name for name, (_, stalled) in zip(names, kinds, strict=True) if stalled]
+
+    (late,) = until(stage, "both are settled", settled)
+    stalled = condition(model(stage, late), "Stalled")
+    assert stalled["reason"] == "QuotaExceeded", stalled
+    assert model(stage, late)["status"]["lastFailure"]["missingBytes"] == 4 * 2**20
+    (first,) = set(names) - {late}
+    stage.kube.delete("model", first, stage.namespace)
+    stage.ready(late)
+
+
+def test_the_longest_unused_makes_room_and_comes_back_when_asked(stage):
+    """Of three evictable Models one goes, and only one; the other two are not touched."""
+    stage.set_up(storage={"claimTemplate": {"size": "4Gi"}, "maxBytes": "24Mi"})
+    for name in ("first", "second", "third"):
+        stage.create(
+            name, source={"uri": f"{URL}/gen/7Mi/{name}/{name}.dat"}, evictable=name != "first"
+        )
+        stage.ready(name)
+    stage.create("late", source={"uri": f"{URL}/gen/7Mi/late/late.dat"})
+    stage.ready("late")
+
+    gone = until(
+        stage,
+        "the second is evicted",
+        lambda: (
+            condition(model(stage, "second"), "Ready")["reason"] == "Evicted"
+            and model(stage, "second")
+        ),
+    )
+    assert stage.published() == ["./first.dat", "./late.dat", "./third.dat"]
+    assert "made room for Model late" in condition(gone, "Ready")["message"]
+    assert "files" not in gone["status"]
+    stage.annotate("model", "second", "modelgallery.dev/reconcile-requested-at")
+    until(
+        stage,
+        "the third goes for it",
+        lambda: condition(model(stage, "third"), "Ready")["reason"] == "Evicted",
+    )
+    stage.ready("second")
+    assert stage.published() == ["./first.dat", "./late.dat", "./second.dat"]
 
 
 def test_what_nobody_needs_is_shown_and_collected(stage):

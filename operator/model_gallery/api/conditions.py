@@ -166,6 +166,8 @@ class Reason(StrEnum):
     """The volume cannot be written (read-only, or permission denied)."""
     VOLUME_IO_ERROR = "VolumeIOError"
     """The volume failed (EIO, ESTALE)."""
+    EVICTED = "Evicted"
+    """The files made room for another Model; `spec.evictable` allowed it. The message says how to go on."""
     QUOTA_EXCEEDED = "QuotaExceeded"
     """The Gallery's `storage.maxBytes` would be exceeded. The message says by how much."""
     CHECKSUM_REQUIRED = "ChecksumRequired"

@@ -39,11 +39,20 @@ class Follower:
         self._wake = wake
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._progress: dict[str, tuple[Key, Progress]] = {}
+        self._planned: dict[str, int] = {}
 
     def progress(self, model_uid: str) -> Progress | None:
         """Returns the newest progress of a Model's running worker, and when it came."""
         known = self._progress.get(model_uid)
         return known[1] if known else None
+
+    def planned(self, pod_uid: str) -> int | None:
+        """Returns the bytes that a worker's files will have; None while that is not known."""
+        return self._planned.get(pod_uid)
+
+    def forget(self, pod_uid: str) -> None:
+        """Drops what a pod that is gone has planned."""
+        self._planned.pop(pod_uid, None)
 
     def running(self) -> Iterator[tuple[str, str, report.ProgressLine]]:
         """Returns namespace, name and newest progress of each Model with a running worker."""
@@ -82,6 +91,8 @@ class Follower:
             )
             async for text in lines:
                 line = report.parse_line(text)
+                if isinstance(line, report.PlanLine):
+                    self._plan(metadata["uid"], line)
                 if not isinstance(line, report.ProgressLine):
                     continue
                 now = clock.now()
@@ -91,6 +102,10 @@ class Follower:
                     self._wake(key)
         except GalleryError as error:
             _LOG.debug("Lost the log of a worker", extra={"reason": error.reason, **_names(pod)})
+
+    def _plan(self, pod_uid: str, line: report.PlanLine) -> None:
+        if line.total_bytes is not None:
+            self._planned[pod_uid] = line.total_bytes + line.reused_bytes
 
 
 def _model_uid(pod: Body) -> str:

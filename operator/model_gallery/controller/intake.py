@@ -20,7 +20,7 @@ __all__ = ["Intake"]
 
 Body = dict[str, Any]
 
-_CHANGING = frozenset({"install", "repair", "remove"})
+_CHANGING = frozenset({"install", "repair", "remove", "evict"})
 _LISTING_SECONDS = 6.0
 """Until a Gallery looks at its volume and shows its listing anew after a change."""
 
@@ -121,6 +121,9 @@ class Intake:
         if gone or "deletionTimestamp" in metadata:
             self._wake_rivals(body)
         gallery = str((body.get("spec") or {}).get("galleryName", ""))
+        if gone:
+            # Until now it counted against the Gallery's quota, whatever its removal has done.
+            self._made_room(metadata["namespace"], gallery)
         if "deletionTimestamp" in metadata and not gone:
             self.monitor.hurry(metadata["namespace"], gallery)
         self.queue.add_after(Key(kinds.GALLERY, metadata["namespace"], gallery), _LISTING_SECONDS)
@@ -161,7 +164,9 @@ class Intake:
         elif gallery:
             self.queue.add(Key(kinds.GALLERY, namespace, gallery))
         if kind == kinds.POD:
-            if not gone:
+            if gone:
+                self.follower.forget(metadata["uid"])
+            else:
                 self.follower.consider(body)
                 self.inventories.consider(body)
             return
@@ -177,6 +182,13 @@ class Intake:
         if operation in _CHANGING and not gone:
             self.inventories.note_change(namespace, gallery)
             self.queue.add_after(Key(kinds.GALLERY, namespace, gallery), _LISTING_SECONDS)
+        if operation == "remove" and not gone:
+            self._made_room(namespace, gallery)
+
+    def _made_room(self, namespace: str, gallery: str) -> None:
+        self.inventories.note_room(namespace, gallery)
+        for model in self.cache.by_index(kinds.MODEL, "starving", f"{namespace}/{gallery}"):
+            self.queue.add(Key(kinds.MODEL, namespace, model["metadata"]["name"]))
 
 
 def _wish(body: Body) -> tuple[Any, Any, Any]:

@@ -62,6 +62,7 @@ class Inventories:
         self._wake = wake
         self._known: dict[Place, Inventory] = {}
         self._changed: dict[Place, datetime] = {}
+        self._room: dict[Place, datetime] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._read: set[str] = set()
 
@@ -77,10 +78,19 @@ class Inventories:
         """Remembers that a worker ended that may have changed the volume."""
         self._changed[namespace, gallery] = clock.now()
 
+    def room_made(self, namespace: str, gallery: str) -> datetime | None:
+        """Returns when a worker last ended that removed a Model's files; None: none did."""
+        return self._room.get((namespace, gallery))
+
+    def note_room(self, namespace: str, gallery: str) -> None:
+        """Remembers that a worker ended that removed a Model's files."""
+        self._room[namespace, gallery] = clock.now()
+
     def forget(self, namespace: str, gallery: str) -> None:
         """Drops what is held of a Gallery that is gone."""
         self._known.pop((namespace, gallery), None)
         self._changed.pop((namespace, gallery), None)
+        self._room.pop((namespace, gallery), None)
 
     def consider(self, pod: Body) -> None:
         """Reads what a scan has told, once its pod has ended well."""

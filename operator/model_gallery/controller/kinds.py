@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from model_gallery.api import labels
+from model_gallery.api.conditions import Reason
 from model_gallery.runtime.cache import Cache
 from model_gallery.runtime.resources import Resource
 
@@ -74,6 +75,8 @@ def new_cache() -> Cache:
     cache.add_index(MODEL, "gallery", _namespaced(lambda body: [_gallery_of(body)]))
     cache.add_index(MODEL, "name", _namespaced(_model_names))
     cache.add_index(MODEL, "claim", _namespaced(_claim_of))
+    cache.add_index(MODEL, "starving", _namespaced(_starving))
+    cache.add_index(MODEL, "evictable", _namespaced(_evictable))
     cache.add_index(MODEL, "known-as", _namespaced(_known_in))
     cache.add_index(GALLERY, "claim", _namespaced(_claims_of))
     cache.add_index(JOB, "model-uid", _worker_uid)
@@ -95,6 +98,17 @@ def _namespaced(keys: Callable[[Body], Iterable[str]]) -> Callable[[Body], list[
 
 def _gallery_of(model: Body) -> str:
     return str((model.get("spec") or {}).get("galleryName", ""))
+
+
+def _starving(model: Body) -> list[str]:
+    status = model.get("status") or {}
+    failure = status.get("lastFailure") or {}
+    lacks_room = failure.get("reason") in {Reason.NO_SPACE.value, Reason.QUOTA_EXCEEDED.value}
+    return [_gallery_of(model)] if lacks_room else []
+
+
+def _evictable(model: Body) -> list[str]:
+    return [_gallery_of(model)] if (model.get("spec") or {}).get("evictable") else []
 
 
 def _model_names(model: Body) -> set[str]:

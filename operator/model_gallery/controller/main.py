@@ -163,7 +163,7 @@ def _build(wish: settings.Settings) -> _Parts:
         client, cache, intake.answered, lambda kind, body: intake.take(kind, body, gone=True)
     )
     reconcilers = _Reconcilers(
-        ModelReconciler(observer, applier, recorder, waiters),
+        ModelReconciler(observer, applier, recorder, waiters, queue.add),
         GalleryReconciler(observer, applier, recorder, indexes, inventories),
     )
     metrics.watch_queue(queue.depth)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 import random
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from model_gallery.api import labels
-from model_gallery.api.conditions import ConditionType
+from model_gallery.api.conditions import ConditionType, Reason
 from model_gallery.api.v1alpha1.common import Condition
 from model_gallery.api.v1alpha1.model import ModelStatus
 from model_gallery.catalog.request import InstallRequest
@@ -27,6 +28,7 @@ from model_gallery.runtime.workqueue import Key
 __all__ = ["ModelReconciler"]
 
 _LOG = logging.getLogger(__name__)
+_SHORT_OF_ROOM = frozenset({Reason.NO_SPACE.value, Reason.QUOTA_EXCEEDED.value})
 _MAX_PASSES = 5
 """A Model needs at most three: finalizer, worker, and the look at the result."""
 
@@ -39,6 +41,7 @@ class ModelReconciler:
     applier: Applier
     recorder: Recorder
     waiters: Waiters
+    wake: Callable[[Key], None]
 
     async def reconcile(self, key: Key) -> float | None:
         """Reconciles the Model of the key.
@@ -123,9 +126,22 @@ class ModelReconciler:
         new = transitions.condition(after.conditions, ConditionType.READY)
         if new is None or not transitions.is_news(old, new):
             return
+        if new.reason in _SHORT_OF_ROOM:
+            self._wake(body, "evictable")
+        if new.reason == Reason.EVICTED and new.status == "False":
+            namespace, gallery = body["metadata"]["namespace"], body["spec"]["galleryName"]
+            self.observer.inventories.note_room(namespace, gallery)
+            self._wake(body, "starving")
         stalled = transitions.condition(after.conditions, ConditionType.STALLED) is not None
         self.recorder.event(body, "Warning" if stalled else "Normal", new.reason, new.message)
         _LOG.info(new.message or "Reconciled Model", extra=_fields(body, new))
+
+    def _wake(self, body: dict[str, Any], index: str) -> None:
+        """Has those of the Model's Gallery looked at whom it concerns."""
+        namespace = body["metadata"]["namespace"]
+        place = f"{namespace}/{body['spec']['galleryName']}"
+        for other in self.observer.cache.by_index(kinds.MODEL, index, place):
+            self.wake(Key(kinds.MODEL, namespace, other["metadata"]["name"]))
 
     def _warn(self, body: dict[str, Any], message: str) -> None:
         self.recorder.event(body, "Warning", "CleanupIncomplete", message)

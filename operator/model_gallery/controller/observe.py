@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -16,7 +17,7 @@ from model_gallery.catalog import selection
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.catalog.listing import Configured, Loose
 from model_gallery.catalog.selection import Selection
-from model_gallery.controller import clock, kinds
+from model_gallery.controller import clock, kinds, room
 from model_gallery.controller.follow import Follower
 from model_gallery.controller.index import IndexStore
 from model_gallery.controller.inventory import Inventories, Inventory
@@ -32,6 +33,7 @@ from model_gallery.reconcile.observed import (
     ObservedGallery,
     ObservedModel,
     OwnedModel,
+    RoomView,
     ScanView,
     WorkerPhase,
     WorkerSettings,
@@ -114,6 +116,8 @@ class Observer:
             busy_workers=self._busy(key.namespace, gallery, meta.uid),
             busy_readers=self._readers(key.namespace, gallery, meta.uid),
             scan=self._scan(key.namespace, gallery, meta.uid),
+            room=self._room(key.namespace, spec) if spec else None,
+            room_made=self.inventories.room_made(key.namespace, gallery.name) if gallery else None,
             pods=self.serving.pods(key.namespace, spec.gallery_name) if spec else None,
             known_as=frozenset(kinds.known_as(body)),
             unload=self.serving.unload_of(meta.uid),
@@ -210,14 +214,15 @@ class Observer:
         spec, _ = _parsed(GallerySpec, body.get("spec"))
         if spec is None:
             return None
+        limited = bool(spec.storage.max_bytes)
+        taken, unmeasured = self._taken(namespace, name, but=model) if limited else (0, "")
         return GalleryView(
             name=name,
             claim_name=claim_name_of(name, spec),
             spec=spec,
             index_digest=self.indexes.digest(namespace, name),
-            models_bytes=(
-                self._models_bytes(namespace, name, but=model) if spec.storage.max_bytes else 0
-            ),
+            models_bytes=taken,
+            unmeasured=unmeasured,
         )
 
     def _request(
@@ -302,12 +307,61 @@ class Observer:
             return None
         return ScanView(found.begun, model.problems, model.problems_total)
 
-    def _models_bytes(self, namespace: str, gallery: str, *, but: str) -> int:
-        return sum(
-            (model.get("status") or {}).get("sizeBytes") or 0
-            for model in self.cache.by_index(kinds.MODEL, "gallery", f"{namespace}/{gallery}")
-            if model["metadata"]["name"] != but
-        )
+    def _room(self, namespace: str, spec: ModelSpec) -> RoomView | None:
+        place = f"{namespace}/{spec.gallery_name}"
+        starving = self.cache.by_index(kinds.MODEL, "starving", place) if spec.evictable else []
+        return room.view(starving, self.cache.by_index(kinds.MODEL, "evictable", place))
+
+    def _taken(self, namespace: str, gallery: str, *, but: str) -> tuple[int, str]:
+        """Returns what the other Models of a Gallery take of its quota, and one that cannot say yet."""
+        starting = self.reserved.get((namespace, gallery), set())
+        total, unmeasured = 0, ""
+        for model in self.cache.by_index(kinds.MODEL, "gallery", f"{namespace}/{gallery}"):
+            metadata = model["metadata"]
+            if metadata["name"] == but:
+                continue
+            status = model.get("status") or {}
+            published = status.get("sizeBytes") or 0
+            coming = None if metadata["uid"] in starting else self._coming(metadata["uid"], status)
+            if coming is None:
+                unmeasured = metadata["name"]
+            total += max(published, coming or 0)
+        return total, unmeasured
+
+    def _coming(self, uid: str, status: Body) -> int | None:
+        """Returns what a Model's worker plans to publish; 0 without one, None while it has not said.
+
+        One that has succeeded counts too: the status may not show it yet. One that says nothing for
+        long, since its pod cannot start, holds nobody else back.
+        """
+        coming = 0
+        for job in self.cache.by_index(kinds.JOB, "model-uid", uid):
+            metadata = job["metadata"]
+            failed = any(condition["type"] == "Failed" for condition in job["ended"])
+            if failed or metadata["labels"].get(labels.LABEL_OPERATION) != "install":
+                continue
+            if job["ended"] and metadata["creationTimestamp"] <= _settled(status):
+                continue
+            pods = self.cache.by_index(kinds.POD, "job", metadata["uid"])
+            plans = [self.follower.planned(pod["metadata"]["uid"]) for pod in pods]
+            known = [plan for plan in plans if plan is not None]
+            if not known and not job["ended"] and _age(job) < _MEASURING:
+                return None
+            coming = max([coming, *known])
+        return coming
+
+
+_MEASURING = timedelta(minutes=5)
+
+
+def _settled(status: Body) -> str:
+    """Returns when a Model's files were last published or taken away, as its status tells."""
+    gone = (status.get("eviction") or {}).get("time") or ""
+    return max(str(status.get("installedTime") or ""), str(gone))
+
+
+def _age(job: Body) -> timedelta:
+    return clock.now() - times.from_text(job["metadata"]["creationTimestamp"])
 
 
 _FETCHING = frozenset({"install", "repair", "ask", "plan"})

@@ -145,6 +145,7 @@ def check_free(plan: Plan, staged_bytes: int, free_bytes: int, free_inodes: int)
             Reason.NO_SPACE,
             f"{needed} bytes are needed and {free_bytes} are free on the volume"
             f" (a reserve of {_RESERVE:.0%} included); free some or enlarge it",
+            missing_bytes=with_reserve - free_bytes,
         )
     inodes = _INODES_PER_FILE * len(plan.steps)
     if inodes > free_inodes:
@@ -166,6 +167,7 @@ def check_quota(plan: Plan, quota_bytes: int | None) -> None:
             Reason.QUOTA_EXCEEDED,
             f"{size} bytes are needed and storage.maxBytes of the Gallery leaves {max(0, quota_bytes)};"
             " raise it or remove a Model",
+            missing_bytes=size - max(0, quota_bytes),
         )
 
 

@@ -189,6 +189,7 @@ class ResultLine(_Message):
         verified: whether every fetched file had a promised digest and met it.
         files: the first `MAX_RESULT_FILES` published files, by path.
         retry_after_seconds: what the server asked for, where it did.
+        missing_bytes: room that is missing, where that is why it failed and is known.
         digest: sha256 over the sorted `path sha256` pairs of all fetched files.
         source_digest: changes when the source holds something else: over paths and what it tells of
             each file (digest, validator or size).
@@ -208,6 +209,7 @@ class ResultLine(_Message):
     size_bytes: int = 0
     fetched_bytes: int = 0
     retry_after_seconds: float | None = None
+    missing_bytes: int | None = None
     digest: str = ""
     source_digest: str = ""
     model: ModelFacts | None = None

@@ -82,6 +82,7 @@ def failed(status: ModelStatus, worker: WorkerView, now: datetime, jitter: float
                 reason=reason.value,
                 message=message[:1024],
                 failed_time=times.to_text(now),
+                missing_bytes=worker.result.missing_bytes if worker.result else None,
             ),
             "progress": None,
         }

@@ -29,6 +29,7 @@ __all__ = ["OPERATION", "decide", "is_held"]
 OPERATION = "install"
 _PENDING_PATIENCE_SECONDS = 15.0
 _QUEUE_RECHECK_SECONDS = 60.0
+_MEASURING_SECONDS = 3.0
 
 
 def decide(
@@ -179,7 +180,7 @@ def _start_or_wait(
     failure = status.last_failure
     if failure is not None and failure.plan_digest == plan.digest and not _asked(observed):
         held = _held_back(failure, status, now)
-        if held is not None:
+        if held is not None and not _has_room_now(failure, observed.room_made):
             return held, status
     paused = observed.host_paused_until
     if paused is not None and paused > now:
@@ -190,6 +191,9 @@ def _start_or_wait(
     if observed.busy_workers >= limit:
         message = f"Waiting for one of the {limit} workers of Gallery {gallery.name}"
         return Wait(Reason.QUEUED, message, _QUEUE_RECHECK_SECONDS), status
+    if gallery.unmeasured:
+        message = f"Waiting for the size of Model {gallery.unmeasured}: storage.maxBytes counts it"
+        return Wait(Reason.QUEUED, message, _MEASURING_SECONDS), status
     operation = workers.install(observed, gallery, plan)
     name = _job_name(observed, status, plan)
     start = workers.job(observed, gallery, plan.place, operation, name, plan=plan)
@@ -200,6 +204,12 @@ def _asked(observed: ObservedModel) -> bool:
     """Whether a person asked for another attempt now."""
     wish = observed.meta.reconcile_at
     return bool(wish) and wish != observed.status.last_handled_reconcile_at
+
+
+def _has_room_now(failure: LastFailure, room_made: datetime | None) -> bool:
+    """Whether room was missing, and some was made since."""
+    lacked = failure.reason in {Reason.NO_SPACE, Reason.QUOTA_EXCEEDED}
+    return lacked and room_made is not None and room_made > times.from_text(failure.failed_time)
 
 
 def _held_back(failure: LastFailure, status: ModelStatus, now: datetime) -> Outcome | None:

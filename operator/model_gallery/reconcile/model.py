@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from model_gallery.api.conditions import ConditionType, Reason
@@ -13,7 +13,7 @@ from model_gallery.api.v1alpha1.model import ModelStatus, Progress
 from model_gallery.api.v1alpha1.serving import ServingState
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.errors import GalleryError, StalledError
-from model_gallery.reconcile import install, removal, serving, times, workers
+from model_gallery.reconcile import eviction, install, removal, serving, times, workers
 from model_gallery.reconcile.actions import AddFinalizer, DeleteJob
 from model_gallery.reconcile.observed import (
     ClaimView,
@@ -115,8 +115,17 @@ def _place(
         return Decision(paused, named)
     if plan is None or claim is None or _is_going(claim):
         return Decision(_without_claim(claim, gallery.claim_name), named)
-    outcome, status = install.decide(observed, gallery, plan, now, jitter)
+    step = eviction.decide(observed, gallery, now)
+    if step is None:
+        step = install.decide(_wished_back(observed), gallery, plan, now, jitter)
+    outcome, status = step
     return Decision(outcome, status.model_copy(update={"served_name": request.served_name}))
+
+
+def _wished_back(observed: ObservedModel) -> ObservedModel:
+    if observed.status.eviction is None:
+        return observed
+    return replace(observed, status=observed.status.model_copy(update={"eviction": None}))
 
 
 def _refused(request: InstallRequest, gallery: GalleryView) -> Stall | None:

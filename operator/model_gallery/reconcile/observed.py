@@ -23,6 +23,7 @@ from model_gallery.protocol.report import FileProblem, ProgressLine, ResultLine
 from model_gallery.reconcile.serving import PodView
 
 __all__ = [
+    "Candidate",
     "ClaimView",
     "GalleryView",
     "IndexView",
@@ -30,7 +31,9 @@ __all__ = [
     "ObservedGallery",
     "ObservedModel",
     "OwnedModel",
+    "RoomView",
     "ScanView",
+    "Shortage",
     "WorkerPhase",
     "WorkerSettings",
     "WorkerView",
@@ -125,7 +128,9 @@ class GalleryView:
     """What a Model needs of its Gallery.
 
     Attributes:
-        models_bytes: what the other Models of the Gallery have published, together.
+        models_bytes: what the other Models of the Gallery have published or are fetching, together;
+            counted only where the Gallery has a quota.
+        unmeasured: one of them that is being fetched and whose size is not known yet; empty: none.
     """
 
     name: str
@@ -133,6 +138,49 @@ class GalleryView:
     spec: GallerySpec
     index_digest: str = ""
     models_bytes: int = 0
+    unmeasured: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Shortage:
+    """A Model that is stalled for lack of room.
+
+    Attributes:
+        missing_bytes: None where it does not know.
+    """
+
+    model: str
+    failed: datetime
+    missing_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A Model whose files may go, and that no pod has in memory.
+
+    Attributes:
+        last_used: when a pod was last seen to work with it, else when it was published.
+    """
+
+    name: str
+    uid: str
+    size_bytes: int
+    last_used: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class RoomView:
+    """Who of a Gallery lacks room, and who could make some.
+
+    Attributes:
+        evicting: whether files of a Model are being taken away.
+        evicted: when some had last gone; None: none have.
+    """
+
+    shortages: tuple[Shortage, ...]
+    candidates: tuple[Candidate, ...]
+    evicting: bool = False
+    evicted: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +216,8 @@ class ObservedModel:
         busy_workers: workers of the Gallery that run for other Models.
         busy_readers: verifications that run for other Models of the Gallery.
         scan: what the last scan told; None where it did not see the Model.
+        room: who lacks room; None where nobody does, or the Model is not evictable.
+        room_made: when files of the Gallery were last removed; None: none since the operator started.
         pods: those that may serve the Gallery's models; None while that is not known.
         known_as: names by which they may know the Model.
         unload: the last wish to unload it; None: none since the operator started.
@@ -190,6 +240,8 @@ class ObservedModel:
     busy_workers: int = 0
     busy_readers: int = 0
     scan: ScanView | None = None
+    room: RoomView | None = None
+    room_made: datetime | None = None
     pods: tuple[PodView, ...] | None = None
     known_as: frozenset[str] = frozenset()
     unload: UnloadStatus | None = None

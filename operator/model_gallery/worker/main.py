@@ -161,7 +161,13 @@ def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 def _failure(error: GalleryError) -> ResultLine:
     after = error.retry_after if isinstance(error, TransientError) else None
-    return ResultLine(reason=error.reason, message=error.message[:1024], retry_after_seconds=after)
+    missing = error.missing_bytes if isinstance(error, StalledError) else None
+    return ResultLine(
+        reason=error.reason,
+        message=error.message[:1024],
+        retry_after_seconds=after,
+        missing_bytes=missing,
+    )
 
 
 def _bug(error: Exception) -> ResultLine:

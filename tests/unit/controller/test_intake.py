@@ -52,6 +52,9 @@ class Stub:
     def note_change(self, namespace: str, gallery: str) -> None:
         self.noted = (namespace, gallery)
 
+    def note_room(self, namespace: str, gallery: str) -> None:
+        self.room = (namespace, gallery)
+
 
 @pytest.fixture
 def keys() -> Keys:
@@ -101,13 +104,18 @@ def gallery(name: str = "g", version: int = 1, **parts: Any) -> dict[str, Any]:
     return body(name, version, **{"spec": {"storage": {"claimName": "c"}}, **parts})
 
 
-def job(name: str, version: int = 1, *, ended: bool = False) -> dict[str, Any]:
+def job(
+    name: str, version: int = 1, *, ended: bool = False, operation: str = "install"
+) -> dict[str, Any]:
     conditions = [{"type": "Complete", "status": "True"}] if ended else []
     annotations = {labels.ANNOTATION_MODEL: "m1", labels.ANNOTATION_GALLERY: "g"}
     return body(
         name,
         version,
-        metadata={"annotations": annotations, "labels": {labels.LABEL_MODEL_UID: "uid-m1"}},
+        metadata={
+            "annotations": annotations,
+            "labels": {labels.LABEL_MODEL_UID: "uid-m1", labels.LABEL_OPERATION: operation},
+        },
         status={"conditions": conditions},
     )
 
@@ -182,6 +190,30 @@ def test_the_end_of_a_model_frees_its_name(intake: Intake, keys: Keys) -> None:
     intake.take(kinds.MODEL, model("m1", 2), gone=True)
 
     assert keys.take() == {(kinds.MODEL, "m1"), (kinds.MODEL, "rival")}
+
+
+LACKING = {"lastFailure": {"reason": "NoSpace"}}
+
+
+def test_a_model_that_is_gone_makes_room(intake: Intake, keys: Keys) -> None:
+    intake.take(kinds.MODEL, model("m1"), gone=False)
+    intake.take(kinds.MODEL, model("lacking", status=LACKING), gone=False)
+    intake.take(kinds.MODEL, model("content"), gone=False)
+    keys.take()
+
+    intake.take(kinds.MODEL, model("m1", 2), gone=True)
+
+    assert (kinds.MODEL, "lacking") in keys.take()
+
+
+def test_a_removal_that_outlived_its_model_makes_room(intake: Intake, keys: Keys) -> None:
+    intake.take(kinds.MODEL, model("lacking", status=LACKING), gone=False)
+    keys.take()
+
+    intake.take(kinds.JOB, job("j", operation="remove"), gone=False)
+    assert (kinds.MODEL, "lacking") not in keys.take()
+    intake.take(kinds.JOB, job("j", 2, ended=True, operation="remove"), gone=False)
+    assert (kinds.MODEL, "lacking") in keys.take()
 
 
 def test_a_late_farewell_to_a_predecessor_is_ignored(intake: Intake, keys: Keys) -> None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime, timedelta
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from model_gallery.api import labels
-from model_gallery.controller import kinds
+from model_gallery.controller import clock, kinds
 from model_gallery.controller.observe import Observer
+from model_gallery.reconcile import times
 from model_gallery.reconcile.observed import (
     IndexView,
     ObservedGallery,
@@ -18,14 +20,19 @@ from model_gallery.reconcile.observed import (
 )
 from model_gallery.runtime.workqueue import Key
 
+PLANNED = {"uid-pod-plans": 500}
+"""What the log of a pod has told, by its uid."""
+
 
 @pytest.fixture
 def observer() -> Observer:
     indexes = SimpleNamespace(
         catalogue=lambda *_: None, digest=lambda *_: "", view=lambda *_: IndexView()
     )
-    follower = SimpleNamespace(progress=lambda _: None)
-    inventories = SimpleNamespace(get=lambda *_: None, changed=lambda *_: None)
+    follower = SimpleNamespace(progress=lambda _: None, planned=PLANNED.get)
+    inventories = SimpleNamespace(
+        get=lambda *_: None, changed=lambda *_: None, room_made=lambda *_: None
+    )
     settings = WorkerSettings(image="worker:1")
     serving = SimpleNamespace(
         pods=lambda *_: None, backends=lambda *_: None, unload_of=lambda *_: None
@@ -56,8 +63,11 @@ def put(observer: Observer, kind: str, body: dict[str, Any]) -> None:
     assert observer.cache.upsert(kind, body)
 
 
-def model(observer: Observer, name: str, gallery: str = "g", **more: Any) -> None:
-    spec = {"galleryName": gallery, "source": {"entry": {"name": name}}}
+def model(
+    observer: Observer, name: str, gallery: str = "g", *, evictable: bool = False, **more: Any
+) -> None:
+    source = {"entry": {"name": name}}
+    spec = {"galleryName": gallery, "source": source, "evictable": evictable}
     body = {"metadata": metadata(name, **more.pop("metadata", {})), "spec": spec, **more}
     put(observer, kinds.MODEL, body)
 
@@ -67,13 +77,21 @@ def gallery(observer: Observer, name: str = "g", claim: str = "c", **more: Any) 
     put(observer, kinds.GALLERY, {"metadata": metadata(name, **more), "spec": spec})
 
 
-def job(observer: Observer, model_name: str, operation: str, *, ended: bool = False) -> None:
+def job(
+    observer: Observer,
+    model_name: str,
+    operation: str,
+    *,
+    ended: bool = False,
+    created: datetime | None = None,
+) -> None:
     own = {labels.LABEL_OPERATION: operation, labels.LABEL_MODEL_UID: f"uid-{model_name}"}
     annotations = {labels.ANNOTATION_MODEL: model_name, labels.ANNOTATION_GALLERY: "g"}
     name = f"{model_name}-{operation}"
     conditions = [{"type": "Complete", "status": "True"}] if ended else []
+    since = {"creationTimestamp": times.to_text(created)} if created else {}
     body = {
-        "metadata": metadata(name, labels=own, annotations=annotations),
+        "metadata": metadata(name, labels=own, annotations=annotations, **since),
         "status": {"conditions": conditions},
     }
     put(observer, kinds.JOB, body)
@@ -162,3 +180,113 @@ def test_a_job_that_is_just_being_created_counts(observer: Observer) -> None:
 
     assert seen_model(observer).busy_readers == 1
     assert seen_model(observer).busy_workers == 1
+
+
+def limited(observer: Observer) -> None:
+    storage = {"claimName": "c", "maxBytes": "1Gi"}
+    spec = {"index": {"configMap": {"name": "i"}}, "storage": storage}
+    put(observer, kinds.GALLERY, {"metadata": metadata("g"), "spec": spec})
+
+
+def worker_pod(observer: Observer, name: str, job_name: str) -> None:
+    owner = {"uid": f"uid-{job_name}", "controller": True}
+    annotations = {labels.ANNOTATION_MODEL: "b", labels.ANNOTATION_GALLERY: "g"}
+    body = {"metadata": metadata(name, ownerReferences=[owner], annotations=annotations)}
+    put(observer, kinds.POD, body)
+
+
+def taken(observer: Observer) -> tuple[int, str]:
+    found = seen_model(observer).gallery
+    assert found is not None
+    return found.models_bytes, found.unmeasured
+
+
+def test_what_others_have_published_counts_against_the_quota(observer: Observer) -> None:
+    limited(observer)
+    model(observer, "a", status={"sizeBytes": 7})
+    model(observer, "b", status={"sizeBytes": 100})
+    model(observer, "c", status={"sizeBytes": 20})
+    assert taken(observer) == (120, "")
+
+
+def test_without_a_quota_nothing_is_counted(observer: Observer) -> None:
+    gallery(observer)
+    model(observer, "a")
+    model(observer, "b", status={"sizeBytes": 100})
+    job(observer, "b", "install")
+    assert taken(observer) == (0, "")
+
+
+def test_what_is_being_fetched_counts_once_its_worker_has_planned(observer: Observer) -> None:
+    limited(observer)
+    model(observer, "a")
+    model(observer, "b", status={"sizeBytes": 100})
+    job(observer, "b", "install", created=clock.now())
+    worker_pod(observer, "silent", "b-install")
+    assert taken(observer) == (100, "b")
+
+    worker_pod(observer, "pod-plans", "b-install")
+    assert taken(observer) == (500, "")
+
+
+def test_who_has_no_worker_yet_is_not_measured(observer: Observer) -> None:
+    limited(observer)
+    model(observer, "a")
+    model(observer, "b")
+    observer.reserved["ns", "g"] = {"uid-b"}
+    assert taken(observer) == (0, "b")
+
+
+def test_a_worker_that_cannot_start_holds_nobody_back_for_ever(observer: Observer) -> None:
+    limited(observer)
+    model(observer, "a")
+    model(observer, "b")
+    job(observer, "b", "install", created=clock.now() - timedelta(minutes=6))
+    assert taken(observer) == (0, "")
+
+
+def test_what_was_just_published_counts_before_its_status_says_so(observer: Observer) -> None:
+    limited(observer)
+    model(observer, "a")
+    model(observer, "b")
+    job(observer, "b", "install", ended=True)
+    worker_pod(observer, "pod-plans", "b-install")
+    assert taken(observer) == (500, "")
+
+
+@pytest.mark.parametrize(
+    "status",
+    [
+        {"sizeBytes": 7, "installedTime": "2026-11-01T12:00:05Z"},
+        {"sizeBytes": 7, "eviction": {"time": "2026-11-01T12:00:05Z"}},
+    ],
+)
+def test_what_a_worker_planned_is_forgotten_once_the_status_says_more(
+    observer: Observer, status: dict[str, Any]
+) -> None:
+    limited(observer)
+    model(observer, "a")
+    model(observer, "b", status=status)
+    job(observer, "b", "install", ended=True)
+    worker_pod(observer, "pod-plans", "b-install")
+    assert taken(observer) == (7, "")
+
+
+def test_only_an_evictable_model_looks_for_who_lacks_room(observer: Observer) -> None:
+    gallery(observer)
+    model(observer, "a", evictable=True)
+    model(observer, "b", status={"lastFailure": {**LACKING, "missingBytes": 5}})
+    model(observer, "c")
+
+    found = seen_model(observer).room
+    assert found is not None
+    assert [(short.model, short.missing_bytes) for short in found.shortages] == [("b", 5)]
+    assert seen_model(observer, "c").room is None
+
+
+LACKING = {
+    "planDigest": "p",
+    "reason": "NoSpace",
+    "message": "",
+    "failedTime": "2026-11-01T12:00:00Z",
+}

@@ -24,6 +24,7 @@ __all__ = [
     "Damage",
     "DeletionPolicy",
     "EntrySource",
+    "Eviction",
     "FileProblem",
     "FileSource",
     "FileStatus",
@@ -297,6 +298,13 @@ class ModelSpec(ApiType):
     serving: ServingSpec = Field(
         default_factory=ServingSpec, description="What backends shall do with it."
     )
+    evictable: bool = Field(
+        default=False,
+        description=(
+            "Whether its files may go, while no pod has them in memory, where another Model of the"
+            " Gallery lacks room; the longest unused go first. They come back when asked for."
+        ),
+    )
     deletion_policy: DeletionPolicy = Field(
         default=DeletionPolicy.DELETE,
         description="Delete removes the published files with the Model; Retain leaves them.",
@@ -382,6 +390,17 @@ class StoragePlace(ApiType):
     sub_path: str = Field(default="", max_length=1024, description="Folder on the claim.")
 
 
+class Eviction(ApiType):
+    """Why the files are not there although they were."""
+
+    time: Time = Field(description="When it was decided, then when they had gone.")
+    made_room_for: str = Field(max_length=253, description="The Model that lacked room.")
+    generation: int = Field(ge=0, le=2**53, description="Of the spec: a change brings them back.")
+    reconcile_at: str = Field(
+        default="", max_length=128, description="Of the annotation: another value does, too."
+    )
+
+
 class LastFailure(ApiType):
     """The last failed attempt for a plan."""
 
@@ -389,6 +408,12 @@ class LastFailure(ApiType):
     reason: str = Field(max_length=64, description="Why, a reason of the stable list.")
     message: str = Field(max_length=1024, description="A sentence for people.")
     failed_time: Time = Field(description="When it failed.")
+    missing_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        le=2**60,
+        description="Room that was missing; absent where that was not the reason or is not known.",
+    )
 
 
 class ModelFacts(ApiType):
@@ -518,6 +543,9 @@ class ModelStatus(ApiType):
     )
     damage: Damage | None = Field(
         default=None, description="Files found missing or changed; gone when they are mended."
+    )
+    eviction: Eviction | None = Field(
+        default=None, description="Why the files were taken away; gone when they are wished back."
     )
     plan: PlanStatus | None = Field(
         default=None, description="What an install would do; with spec.mode Plan."
