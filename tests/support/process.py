@@ -17,9 +17,11 @@ from support.kube import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["operator"]
+__all__ = ["OPERATOR", "operator", "started"]
 
-_PACKAGE = Path(__file__).resolve().parents[2] / "operator"
+OPERATOR = ("-m", "model_gallery", "operator")
+_TESTS = Path(__file__).resolve().parents[1]
+_PACKAGE = _TESTS.parent / "operator"
 
 
 @contextmanager
@@ -30,22 +32,37 @@ def operator(environment: dict[str, str], log: Path, **settings: str) -> Iterato
         environment: of kubectl; KUBECONFIG counts.
         settings: MODEL_GALLERY_* variables without their prefix.
     """
+    with started(environment, log, OPERATOR, **settings) as process:
+        yield process.pid
+
+
+@contextmanager
+def started(
+    environment: dict[str, str], log: Path, command: tuple[str, ...], **settings: str
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Runs a program of ours until the block ends; yields its process once it is ready.
+
+    Args:
+        command: arguments of the Python interpreter.
+    """
     port = _free_port()
     settings = {"WORKER_IMAGE": "none", "PORT": str(port), **settings}
     variables = {f"MODEL_GALLERY_{name}": value for name, value in settings.items()}
+    modules = {"PYTHONPATH": os.pathsep.join(map(str, (_PACKAGE, _TESTS)))}
     with log.open("a") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "model_gallery", "operator"],
-            env=os.environ | environment | {"PYTHONPATH": str(_PACKAGE)} | variables,
+            [sys.executable, *command],
+            env=os.environ | environment | modules | variables,
             stdout=output,
             stderr=output,
             stdin=subprocess.DEVNULL,
         )
         try:
             wait_until("the operator is ready", lambda: _ready(process, port), 60, log.read_text)
-            yield process.pid
+            yield process
         finally:
-            process.send_signal(signal.SIGTERM)
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
             try:
                 process.wait(timeout=30)
             except subprocess.TimeoutExpired:

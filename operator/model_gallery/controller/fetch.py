@@ -97,14 +97,19 @@ class Fetcher:
             body = await self._config_map(
                 namespace, spec.index.config_map.name, spec.index.config_map.key
             )
-            document, served_from = Document(body), ServedFrom.SOURCE
-            http = HttpClient(self.policy)
+            given, http = Document(body), HttpClient(self.policy)
         else:
-            http = HttpClient(self.policy, ca_pem=await self._ca(namespace, spec))
-            document, served_from = await asyncio.to_thread(_first_good, http, spec, known)
-        return await asyncio.to_thread(
-            _complete, _Source(http, spec.rewrites, wish, served_from), document, known
-        )
+            given, http = None, HttpClient(self.policy, ca_pem=await self._ca(namespace, spec))
+        try:
+            if given is not None:
+                document, served_from = given, ServedFrom.SOURCE
+            else:
+                document, served_from = await asyncio.to_thread(_first_good, http, spec, known)
+            source = _Source(http, spec.rewrites, wish, served_from)
+            return await asyncio.to_thread(_complete, source, document, known)
+        finally:
+            # A thread cannot be cancelled; without its connections it ends by itself.
+            http.close()
 
     async def _config_map(self, namespace: str, name: str, key: str) -> bytes:
         body = await self.client.get(CONFIG_MAPS, namespace, name)

@@ -117,6 +117,7 @@ def _stop_on_signals(stop: asyncio.Event) -> None:
     def stop_or_end() -> None:
         if stop.is_set():
             os._exit(_ENDED_AT_ONCE)
+        _LOG.info("Stopping")
         stop.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

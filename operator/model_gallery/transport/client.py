@@ -30,6 +30,7 @@ from model_gallery.artifact import reference
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.transport import answers
+from model_gallery.transport.connections import Connections
 from model_gallery.transport.targets import Targets
 
 __all__ = ["Fetched", "HttpClient", "Response"]
@@ -129,7 +130,16 @@ class HttpClient:
         if ca_pem is not None:
             # Now, and not with the first request: whoever gave it shall hear of it.
             _ = self._context
-        self._plain = _pool_manager(self._targets, None, policy.stall_seconds)
+        self._connections = Connections()
+        self._plain = _pool_manager(self._targets, self._connections, None, policy.stall_seconds)
+
+    def close(self) -> None:
+        """Ends all requests, also those of other threads, which get an error at once."""
+        self._connections.close()
+        for name in ("_plain", "_secure", "_proxied"):
+            manager = self.__dict__.get(name)
+            if manager is not None:
+                manager.clear()
 
     @cached_property
     def _context(self) -> ssl.SSLContext:
@@ -146,11 +156,13 @@ class HttpClient:
 
     @cached_property
     def _secure(self) -> urllib3.PoolManager:
-        return _pool_manager(self._targets, self._context, self._policy.stall_seconds)
+        return _pool_manager(
+            self._targets, self._connections, self._context, self._policy.stall_seconds
+        )
 
     @cached_property
     def _proxied(self) -> urllib3.PoolManager:
-        return _proxy_manager(self._policy, self._context)
+        return _proxy_manager(self._policy, self._connections, self._context)
 
     @contextmanager
     def open(
@@ -277,19 +289,26 @@ def _whole(response: Response, max_bytes: int, end: float, too_large: Reason) ->
             raise TransientError(
                 Reason.INTERRUPTED, f"{answers.shown(response.url)} took too long to arrive"
             )
+    announced = response.headers.get("content-length", "")
+    if announced.isdecimal() and len(body) < int(announced):
+        # The standard library takes the end of a cut connection for the end of the body.
+        raise TransientError(
+            Reason.INTERRUPTED,
+            f"{answers.shown(response.url)} broke off after {len(body)} of {announced} bytes",
+        )
     return bytes(body)
 
 
 def _pool_manager(
-    targets: Targets, context: ssl.SSLContext | None, stall_seconds: float
+    targets: Targets, connections: Connections, context: ssl.SSLContext | None, stall_seconds: float
 ) -> urllib3.PoolManager:
     class PlainConnection(HTTPConnection):
         def _new_conn(self) -> socket.socket:
-            return _connected(targets, self)
+            return _connected(targets, connections, self)
 
     class TlsConnection(HTTPSConnection):
         def _new_conn(self) -> socket.socket:
-            return _connected(targets, self)
+            return _connected(targets, connections, self)
 
     class PlainPool(HTTPConnectionPool):
         ConnectionCls = PlainConnection
@@ -307,8 +326,26 @@ def _pool_manager(
     return manager
 
 
-def _proxy_manager(policy: NetworkPolicy, context: ssl.SSLContext) -> urllib3.PoolManager:
-    return urllib3.ProxyManager(
+def _proxy_manager(
+    policy: NetworkPolicy, connections: Connections, context: ssl.SSLContext
+) -> urllib3.PoolManager:
+    class PlainConnection(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            connections.add(self)
+            return super()._new_conn()
+
+    class TlsConnection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            connections.add(self)
+            return super()._new_conn()
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = PlainConnection
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = TlsConnection
+
+    manager = urllib3.ProxyManager(
         policy.proxy,
         ssl_context=context,
         proxy_ssl_context=context,
@@ -316,6 +353,8 @@ def _proxy_manager(policy: NetworkPolicy, context: ssl.SSLContext) -> urllib3.Po
         retries=False,
         maxsize=_CONNECTIONS_PER_HOST,
     )
+    manager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
+    return manager
 
 
 def _is_direct(host: str, no_proxy: Collection[str]) -> bool:
@@ -325,15 +364,18 @@ def _is_direct(host: str, no_proxy: Collection[str]) -> bool:
     )
 
 
-def _connected(targets: Targets, connection: Any) -> socket.socket:
+def _connected(targets: Targets, connections: Connections, connection: Any) -> socket.socket:
     """Connects to the first address of the host that answers, all of them having been judged."""
+    connections.add(connection)
     failure: OSError = OSError("the host has no address")
     for family, address in targets.resolve(connection.host, connection.port):
         made = socket.socket(family, socket.SOCK_STREAM)
         try:
+            connection.sock = made
             made.settimeout(_CONNECT_SECONDS)
             made.connect((str(address), connection.port))
         except OSError as error:
+            connection.sock = None
             made.close()
             failure = error
             continue
