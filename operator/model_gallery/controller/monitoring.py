@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections import deque
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -109,6 +110,9 @@ class Monitor:
         self._groups: dict[tuple[str, str], tuple[BackendStatus, ...]] = {}
         self._groups_told: dict[tuple[str, str], float] = {}
         self._unloads: dict[str, UnloadStatus] = {}
+        self._backlog: deque[tuple[str, str]] = deque()
+        self._to_sum: set[tuple[str, str]] = set()
+        self._to_wake: set[tuple[str, str]] = set()
         self._usage_due = 0.0
         self._wakeup = asyncio.Event()
         self._built = False
@@ -155,10 +159,13 @@ class Monitor:
         try:
             while True:
                 self._rebuild()
-                self._start_due()
+                self._find_due()
+                self._start()
+                self._tell()
                 await self._read_usage()
                 await self._pause()
         finally:
+            self._backlog.clear()
             tasks = list(self._running.values())
             for task in tasks:
                 task.cancel()
@@ -194,22 +201,30 @@ class Monitor:
         for state in gone:
             self._wake_all(state)
 
-    def _start_due(self) -> None:
+    def _find_due(self) -> None:
         now = _now()
-        for key, state in self._states.items():
-            if len(self._running) >= _AT_ONCE:
-                return
-            if state.due <= now and key not in self._running:
-                task = asyncio.create_task(self._look(state), name=f"probe {state.target.pod}")
-                self._running[key] = task
-                task.add_done_callback(partial(self._done, key))
+        due = (key for key, state in self._states.items() if state.due <= now)
+        self._backlog = deque(key for key in due if key not in self._running)
+
+    def _start(self) -> None:
+        """Begins to look at those that are due, as far as places are free."""
+        while self._backlog and len(self._running) < _AT_ONCE:
+            key = self._backlog.popleft()
+            state = self._states.get(key)
+            if state is None or key in self._running:
+                continue
+            task = asyncio.create_task(self._look(state), name=f"probe {state.target.pod}")
+            self._running[key] = task
+            task.add_done_callback(partial(self._done, key))
 
     def _done(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         self._running.pop(key, None)
-        self._wakeup.set()
-        if not task.cancelled() and task.exception() is not None:
+        if task.cancelled():
+            return
+        if task.exception() is not None:
             # A bug of ours with one pod must not end the watch over the others.
             _LOG.error("Failed to look at a pod", exc_info=task.exception())
+        self._start()
 
     async def _look(self, state: _State) -> None:
         target = state.target
@@ -260,7 +275,7 @@ class Monitor:
             # reconciliation knows.
             state.told = _now()
             self._wake_named(state, None, facts)
-        self._regroup(state.target)
+        self._to_sum.add((state.target.namespace, state.target.gallery))
 
     def _wake_named(self, state: _State, before: BackendFacts | None, after: BackendFacts) -> None:
         models = (*(before.models if before else ()), *after.models)
@@ -270,9 +285,8 @@ class Monitor:
     def _wake_all(self, state: _State) -> None:
         """The first answer of a pod, or its end: every Model of the Gallery may stand otherwise now."""
         target = state.target
-        for body in self._cache.by_index(kinds.MODEL, "gallery", target.place):
-            self._hooks.wake(Key(kinds.MODEL, target.namespace, body["metadata"]["name"]))
-        self._regroup(target)
+        self._to_wake.add((target.namespace, target.gallery))
+        self._to_sum.add((target.namespace, target.gallery))
 
     def _models(self, target: Target, models: tuple[LoadedModel, ...]) -> list[Body]:
         """Returns the Models that a backend may mean."""
@@ -285,11 +299,20 @@ class Monitor:
                         found[body["metadata"]["uid"]] = body
         return list(found.values())
 
-    def _regroup(self, target: Target) -> None:
+    def _tell(self) -> None:
+        """Tells of whole Galleries, once for all pods that were looked at since the last time."""
+        waking, self._to_wake = self._to_wake, set()
+        for namespace, gallery in waking:
+            for body in self._cache.by_index(kinds.MODEL, "gallery", f"{namespace}/{gallery}"):
+                self._hooks.wake(Key(kinds.MODEL, namespace, body["metadata"]["name"]))
+        summing, self._to_sum = self._to_sum, set()
+        for place in summing:
+            self._sum_up(place)
+
+    def _sum_up(self, place: tuple[str, str]) -> None:
         """Sums the pods of a Gallery up; moving figures at most every 30 s."""
-        place = (target.namespace, target.gallery)
         known, now = self._groups.get(place, ()), _now()
-        fresh = _grouped(self._at(target.place))
+        fresh = _grouped(self._at("/".join(place)))
         if known == fresh:
             return
         calm = _without_figures(known) == _without_figures(fresh)
@@ -399,7 +422,8 @@ def _learned(
         since[name] = (before.since or {}).get(name, now)
         if works:
             busy[name] = (before.busy_since or {}).get(name, now)
-    return replace(before, facts=facts, used=used, since=since, busy_since=busy)
+    spoken = serving.spoken_of(facts.models)
+    return replace(before, facts=facts, used=used, since=since, busy_since=busy, spoken=spoken)
 
 
 def _shape(facts: BackendFacts) -> object:
