@@ -192,7 +192,7 @@ class ScanOperation(_Message):
 
     Attributes:
         owner: the Gallery.
-        max_files: files that are looked at; a larger volume is told to be cut.
+        max_files: files that are looked at, and folders; a larger volume is told to be cut.
         models: uids of the Models that live: what is staged for others is needed by nobody.
         collect: whether what nobody needs is removed, and not only counted.
         collect_age_seconds: how old something of ours that nobody needs must be to be removed.
