@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from model_gallery.api import labels
 from model_gallery.artifact import reference
-from model_gallery.artifact.digest import sha256_of_value
+from model_gallery.artifact.digest import sha256_of_bytes
 from model_gallery.artifact.path import ArtifactPath
 from model_gallery.errors import GalleryError
 from model_gallery.plugin.problem import Exit, Problem
@@ -84,7 +84,8 @@ def object_name(text: str) -> str:
     whole = re.sub(r"[-.]*\.[-.]*", ".", legal).strip("-.")
     if len(whole) <= _MAX_MADE_NAME:
         return whole
-    digits = sha256_of_value(text)[:_DIGITS]
+    # What a shell hands over need not be text.
+    digits = sha256_of_bytes(text.encode(errors="surrogatepass"))[:_DIGITS]
     return f"{whole[: _MAX_MADE_NAME - _DIGITS - 1].rstrip('-.')}-{digits}"
 
 

@@ -46,6 +46,8 @@ ENV_SOURCE = "MODEL_GALLERY_SOURCE"
 MAX_ENV_BYTES = 64 * 1024
 """Above this many bytes the operation travels in a ConfigMap; execve limits one string to 128 KiB."""
 
+_MAX_PROBLEM = 500
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(
@@ -237,5 +239,5 @@ def parse(text: str | bytes) -> AnyOperation:
         where = ".".join(str(part) for part in first["loc"])
         raise StalledError(
             Reason.INVALID_SPEC,
-            f"the operation is invalid at {where or 'its root'}: {first['msg']}",
+            f"the operation is invalid at {where or 'its root'}: {first['msg'][:_MAX_PROBLEM]}",
         ) from error
