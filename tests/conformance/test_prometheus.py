@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
-import threading
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
-from model_gallery.controller import figures
-from model_gallery.telemetry.metrics import Metrics
-from model_gallery.telemetry.server import Server
-from model_gallery.telemetry.state import Value
-from support.figures import GALLERY, MODEL
+from support.figures import filled, serving
 from support.prometheus import Prometheus, documented, promtool, scraping
 
 _EPOCH = 1767225600
-_PROGRESS = Value("model_gallery_model_download_progress_ratio", (), 0.25)
 VALUES = {
     'api_call_seconds_count{component="kubernetes",method="get",path="models",code="200"}': 2,
     'api_call_seconds_sum{component="kubernetes",method="get",path="models",code="200"}': 3.5,
@@ -61,7 +53,7 @@ VALUES = {
     'model_vram_bytes{namespace="ns",name="m"}': 8,
     'reconcile_seconds_count{kind="Model"}': 2,
     'reconcile_seconds_sum{kind="Model"}': 0.75,
-    'reconcile_total{kind="Model",result="done"}': 1,
+    'reconcile_total{kind="Model",result="success"}': 1,
     'reconcile_total{kind="Model",result="error"}': 1,
     'unloads_total{reason="Idle",result="Done"}': 1,
     "verify_failures_total": 2,
@@ -79,50 +71,9 @@ VALUES = {
 }
 
 
-def _filled() -> Metrics:
-    made = Metrics(version="1.2.3")
-    made.state.put("Model", "ns", "m", figures.of_model(MODEL))
-    made.state.put("Gallery", "ns", "g", figures.of_gallery(GALLERY))
-    made.state.moving = lambda: [("ns", "m", (_PROGRESS,))]
-    made.watch_queue(lambda: 5)
-    made.reconciled("Model", "done", 0.25)
-    made.reconciled("Model", "error", 0.5)
-    made.api_call("get", "models", 200, 0.5)
-    made.api_call("get", "models", 200, 3.0)
-    made.backend_call("GET", "/slots", "timeout", 5.0)
-    made.http_call("GET", "/v1/models", 404, 0.01)
-    made.unloaded("Idle", "Done")
-    made.worker_ended("install", "Succeeded", 90.0)
-    made.fetched(123456789)
-    made.damaged(2)
-    return made
-
-
-@contextmanager
-def _served(metrics: Metrics) -> Iterator[str]:
-    """Serves them as the operator does, in a thread; yields host and port."""
-    loop = asyncio.new_event_loop()
-    server = Server(metrics, ready=lambda: True, models=lambda _: {})
-    port = loop.run_until_complete(server.start("127.0.0.1", 0))
-    thread = threading.Thread(target=loop.run_forever)
-    thread.start()
-    try:
-        yield f"127.0.0.1:{port}"
-    finally:
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join()
-        loop.run_until_complete(server.close())
-        loop.close()
-
-
 @pytest.fixture(scope="module")
-def metrics() -> Metrics:
-    return _filled()
-
-
-@pytest.fixture(scope="module")
-def target(metrics: Metrics) -> Iterator[str]:
-    with _served(metrics) as made:
+def target() -> Iterator[str]:
+    with serving() as made:
         yield made
 
 
@@ -164,11 +115,11 @@ def test_promtool_has_nothing_to_say(target: str) -> None:
 
 def test_series_vanish_with_their_object(tmp_path_factory: pytest.TempPathFactory) -> None:
     """A deleted Model and Gallery are gone at the next scrape, not five minutes later."""
-    own = _filled()
+    own = filled()
     own.state.moving = lambda: ()
     theirs = 'count({__name__=~"model_gallery_(model|gallery|volume|backend)_.+"})'
     with (
-        _served(own) as target,
+        serving(own) as target,
         scraping(target, tmp_path_factory.mktemp("prometheus")) as running,
     ):
         assert running.value(theirs)

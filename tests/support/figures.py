@@ -1,10 +1,23 @@
-"""A Model and a Gallery whose statuses give a value to every metric that follows an object."""
+"""Metrics that have a value each, and the Model and the Gallery that give them theirs."""
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["GALLERY", "MODEL"]
+from model_gallery.controller import figures
+from model_gallery.telemetry.metrics import Metrics
+from model_gallery.telemetry.server import Server
+from model_gallery.telemetry.state import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["GALLERY", "MODEL", "filled", "serving"]
+
+_PROGRESS = Value("model_gallery_model_download_progress_ratio", (), 0.25)
 
 MODEL: dict[str, Any] = {
     "metadata": {"namespace": "ns", "name": "m"},
@@ -50,3 +63,40 @@ GALLERY: dict[str, Any] = {
         "backends": [{"name": "real", "pods": 4, "ready": 3, "busy": 2, "loaded": 6}],
     },
 }
+
+
+def filled() -> Metrics:
+    """Returns metrics in which everything has been counted, measured and set."""
+    made = Metrics(version="1.2.3")
+    made.state.put("Model", "ns", "m", figures.of_model(MODEL))
+    made.state.put("Gallery", "ns", "g", figures.of_gallery(GALLERY))
+    made.state.moving = lambda: [("ns", "m", (_PROGRESS,))]
+    made.watch_queue(lambda: 5)
+    made.reconciled("Model", "success", 0.25)
+    made.reconciled("Model", "error", 0.5)
+    made.api_call("get", "models", 200, 0.5)
+    made.api_call("get", "models", 200, 3.0)
+    made.backend_call("GET", "/slots", "timeout", 5.0)
+    made.http_call("GET", "/v1/models", 404, 0.01)
+    made.unloaded("Idle", "Done")
+    made.worker_ended("install", "Succeeded", 90.0)
+    made.fetched(123456789)
+    made.damaged(2)
+    return made
+
+
+@contextmanager
+def serving(metrics: Metrics | None = None) -> Iterator[str]:
+    """Serves them as the operator does, in a thread; yields host and port."""
+    loop = asyncio.new_event_loop()
+    server = Server(metrics or filled(), ready=lambda: True, models=lambda _: {})
+    port = loop.run_until_complete(server.start("127.0.0.1", 0))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    try:
+        yield f"127.0.0.1:{port}"
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.run_until_complete(server.close())
+        loop.close()
