@@ -147,7 +147,7 @@ def _build(wish: settings.Settings) -> _Parts:
     hooks = Hooks(
         queue.add, metrics.backend_call, Unloads(recorder, metrics), Keys(wish.backend_keys)
     )
-    monitor = Monitor(cache, hooks, Usage(client).of)
+    monitor = Monitor(cache, hooks, Usage(client).of, wish.worker.network.allowed_networks)
     observer = Observer(cache, indexes, follower, wish.worker, inventories, monitor)
     waiters = Waiters()
     intake = Intake(

@@ -48,7 +48,8 @@ def running(
     api: LiveApi, folder: Path, command: tuple[str, ...] = OPERATOR
 ) -> Iterator[subprocess.Popen[bytes]]:
     environment = {"KUBECONFIG": api.kubeconfig(folder)}
-    with started(environment, folder / "log", command, NAMESPACES=SPACE) as process:
+    settings = {"NAMESPACES": SPACE, "ALLOWED_NETWORKS": "127.0.0.0/8"}
+    with started(environment, folder / "log", command, **settings) as process:
         yield process
 
 
