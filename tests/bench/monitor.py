@@ -141,7 +141,7 @@ async def measure(objects: Objects, rounds: int) -> None:
         return {}
 
     hooks = Hooks(queue.setdefault, called, lambda *_: None, lambda *_: "")
-    monitor = Monitor(objects.cache, hooks, usage)
+    monitor = Monitor(objects.cache, hooks, usage, ("127.0.0.0/8",))
     observer = objects.observer(monitor)
     this = psutil.Process()
     before = this.memory_info().rss

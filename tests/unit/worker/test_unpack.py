@@ -385,7 +385,12 @@ def test_random_tars_write_nothing_outside(tmp_path: Path, members: list) -> Non
 
 @limits
 @given(
-    some.lists(some.tuples(names.filter(bool), some.binary(max_size=300)), max_size=5), some.data()
+    # zipfile ends a name at its first NUL, and fails on one that is empty then.
+    some.lists(
+        some.tuples(names.filter(lambda name: name.split("\0")[0]), some.binary(max_size=300)),
+        max_size=5,
+    ),
+    some.data(),
 )
 def test_random_zips_write_nothing_outside(tmp_path: Path, members: list, data) -> None:
     buffer = io.BytesIO()
