@@ -33,6 +33,7 @@ __all__ = [
     "in_pods",
     "names_of",
     "serving_of",
+    "spoken",
     "to_make_room",
     "to_unload",
 ]
@@ -125,12 +126,13 @@ def names_of(
 
 def holds(names: frozenset[str], model: LoadedModel) -> bool:
     """Whether a model that a backend speaks of is the one of these names."""
-    spoken = (model.name, *model.aliases)
-    return any(name in names or _tail(name) in names for name in spoken)
+    return not names.isdisjoint(spoken(model))
 
 
-def _tail(name: str) -> str:
-    return name.rstrip("/").rpartition("/")[2]
+def spoken(model: LoadedModel) -> set[str]:
+    """Returns the names by which a backend speaks of a model, with and without what is before a slash."""
+    names = {model.name, *model.aliases}
+    return names | {name.rstrip("/").rpartition("/")[2] for name in names}
 
 
 def serving_of(
@@ -146,7 +148,8 @@ def serving_of(
 
     Args:
         identity: namespace and name of the Model, as sidecars speak of it.
-        pods: all that may serve the Gallery's models; None while that is not known.
+        pods: those of the Gallery that may matter to this Model; empty where the Gallery has none at
+            all; None while that is not known.
         unload: the last wish to unload it; None: none since the operator started.
     """
     previous = status.serving
