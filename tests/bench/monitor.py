@@ -202,9 +202,11 @@ def _measured(
         spent = _cpu(operator) - since
         asked, written = pods.requests - asked, len(api.writes) - written
         with_pods = operator.memory_info().rss
+        at_once = _all_at_once(api, pods)
     rounds = wish.seconds / PERIOD
     return [
         ("all pods recognised and asked, after a start", f"{first:.1f} s"),
+        ("all pods asked, when all are due at once", f"{at_once:.1f} s"),
         ("longest time between two looks at one pod", f"{_longest(pods):.1f} s"),
         ("requests to pods, each second", f"{asked / wish.seconds:.0f}"),
         ("CPU of the operator, each round of all pods", f"{spent / rounds:.2f} s"),
@@ -234,6 +236,17 @@ def _ready(api: LiveApi) -> int:
 def _known(api: LiveApi) -> int:
     (body,) = api.named("galleries").values()
     return sum(group["pods"] for group in body.get("status", {}).get("backends", ()))
+
+
+def _all_at_once(api: LiveApi, pods: Pods) -> float:
+    """Has a Model deleted, for which all pods of its Gallery are asked at once; returns the seconds."""
+    found = api.named("models")["m0"]
+    found["metadata"]["deletionTimestamp"] = "2026-11-01T12:00:00Z"
+    began = time.monotonic()
+    api.put("models", found)
+    while min(pods.ended[number] for number in range(pods.mute, pods.count)) < began:
+        time.sleep(0.02)
+    return time.monotonic() - began
 
 
 def _is_quiet(api: LiveApi, seconds: float) -> bool:
