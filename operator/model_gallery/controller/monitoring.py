@@ -343,10 +343,9 @@ class Monitor:
     def _models(self, target: Target, models: tuple[LoadedModel, ...]) -> list[Body]:
         """Returns the Models that a backend may mean."""
         found: dict[str, Body] = {}
-        for model in models:
-            for name in serving.spoken(model):
-                for body in self._cache.by_index(kinds.MODEL, "known-as", f"{target.place}/{name}"):
-                    found[body["metadata"]["uid"]] = body
+        for name in serving.spoken_of(models):
+            for body in self._cache.by_index(kinds.MODEL, "known-as", f"{target.place}/{name}"):
+                found[body["metadata"]["uid"]] = body
         return list(found.values())
 
     # Unloading
@@ -452,7 +451,8 @@ def _learned(
         since[name] = (before.since or {}).get(name, now)
         if works:
             busy[name] = (before.busy_since or {}).get(name, now)
-    return replace(before, facts=facts, used=used, since=since, busy_since=busy)
+    spoken = serving.spoken_of(facts.models)
+    return replace(before, facts=facts, used=used, since=since, busy_since=busy, spoken=spoken)
 
 
 def _shape(facts: BackendFacts) -> object:

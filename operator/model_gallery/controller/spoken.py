@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from model_gallery.reconcile import serving
 from model_gallery.reconcile.serving import PodView
 
 __all__ = ["Spoken"]
@@ -22,14 +21,8 @@ class Spoken:
 
     def put(self, pod: Pod, view: PodView) -> None:
         """Takes what a pod told last: its server's models, and the Models of its sidecar's word."""
-        models = view.facts.models if view.facts else ()
-        reports = view.usage.processes if view.usage else ()
-        self._replace(
-            pod,
-            frozenset(name for model in models for name in serving.spoken(model)).union(
-                *(report.models for report in reports)
-            ),
-        )
+        processes = view.usage.processes if view.usage else ()
+        self._replace(pod, view.spoken.union(*(process.models for process in processes)))
 
     def drop(self, pod: Pod) -> None:
         """Forgets a pod."""

@@ -33,7 +33,7 @@ __all__ = [
     "in_pods",
     "names_of",
     "serving_of",
-    "spoken",
+    "spoken_of",
     "to_make_room",
     "to_unload",
 ]
@@ -79,6 +79,7 @@ class PodView:
         since: by a model's name, when it was first seen in memory without a pause since.
         busy_since: by a model's name, since when it has been seen to work without a pause.
         unloaded: by a model's name, when we last had it unloaded.
+        spoken: every name that its facts speak of.
     """
 
     name: str
@@ -92,6 +93,7 @@ class PodView:
     since: dict[str, datetime] | None = None
     busy_since: dict[str, datetime] | None = None
     unloaded: dict[str, datetime] | None = None
+    spoken: frozenset[str] = frozenset()
 
     def last_used(self, model: LoadedModel) -> datetime | None:
         """Returns when a model last worked, by its backend or as far as was seen."""
@@ -124,15 +126,20 @@ def names_of(
     return frozenset(name for name in names if name)
 
 
+def spoken_of(models: Iterable[LoadedModel]) -> frozenset[str]:
+    """Returns every name by which a Model could be meant."""
+    names = {name for model in models for name in (model.name, *model.aliases)}
+    return frozenset(names | {_tail(name) for name in names})
+
+
 def holds(names: frozenset[str], model: LoadedModel) -> bool:
     """Whether a model that a backend speaks of is the one of these names."""
-    return not names.isdisjoint(spoken(model))
+    spoken = (model.name, *model.aliases)
+    return any(name in names or _tail(name) in names for name in spoken)
 
 
-def spoken(model: LoadedModel) -> set[str]:
-    """Returns the names by which a backend speaks of a model, with and without what is before a slash."""
-    names = {model.name, *model.aliases}
-    return names | {name.rstrip("/").rpartition("/")[2] for name in names}
+def _tail(name: str) -> str:
+    return name.rstrip("/").rpartition("/")[2]
 
 
 def serving_of(

@@ -25,6 +25,7 @@ from model_gallery.errors import TransientError
 from model_gallery.protocol.backend import BackendFacts, LoadedModel, UnloadOutcome, UnloadResult
 from model_gallery.protocol.report import ProgressLine, ResultLine
 from model_gallery.protocol.usage import ProcessUsage, UsageReport
+from model_gallery.reconcile import serving
 from model_gallery.reconcile.serving import PodView, Unload
 from model_gallery.runtime.client import Refused
 from model_gallery.telemetry.metrics import Metrics
@@ -258,7 +259,8 @@ async def test_a_metrics_api_that_is_not_served_is_left_alone(error: Any, calls:
 
 
 def view(name: str, facts: BackendFacts | None, **more: Any) -> PodView:
-    return PodView(name, f"uid-{name}", "b", facts, **more)
+    spoken = serving.spoken_of(facts.models) if facts else frozenset()
+    return PodView(name, f"uid-{name}", "b", facts, spoken=spoken, **more)
 
 
 def facts(*models: LoadedModel, **changes: Any) -> BackendFacts:
