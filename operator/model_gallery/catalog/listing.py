@@ -147,7 +147,7 @@ def list_models(
     Raises:
         StalledError: InvalidSpec, where the name filter is no regular expression.
     """
-    fits = matching.found_in(wanted.name, field="nameRegex")
+    fits = matching.found_in(wanted.name, field="filter")
     models = [model for model in configured if fits(model.name) and wanted.passes(model)]
     hidden = {model.weights for model in models} if _hides(policy) else set()
     listed = []

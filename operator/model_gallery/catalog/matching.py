@@ -44,5 +44,11 @@ def _compiled(expression: str, field: str) -> Any:
         return re2.compile(expression, options)
     except re2.error as error:
         raise StalledError(
-            Reason.INVALID_SPEC, f"{field} is no regular expression: {error}"
+            Reason.INVALID_SPEC, f"{field} is no regular expression: {_said(error)}"
         ) from error
+
+
+def _said(error: Exception) -> str:
+    """Returns what RE2 says, which it says in bytes."""
+    (said,) = error.args
+    return said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)

@@ -52,9 +52,13 @@ class Sums:
         self._drifted -= rested
         return found
 
-    def is_complete(self, place: str, views: list[PodView]) -> bool:
-        """Whether pods came or went and all that are there have been asked; says so once."""
-        if place not in self.came_or_went or any(view.facts is None for view in views):
+    def is_complete(self, place: str, *, unasked: bool) -> bool:
+        """Whether pods came or went and all that are there have been asked; says so once.
+
+        Args:
+            unasked: whether one was not asked yet.
+        """
+        if place not in self.came_or_went or unasked:
             return False
         self.came_or_went.discard(place)
         return True

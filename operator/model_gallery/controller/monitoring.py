@@ -8,9 +8,10 @@ most every 30 s for figures. What concerns a whole Gallery is summed up once a t
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -23,6 +24,7 @@ from model_gallery.api.v1alpha1.model import ModelSpec
 from model_gallery.api.v1alpha1.serving import ServingState, UnloadStatus
 from model_gallery.controller import clock, kinds
 from model_gallery.controller.groups import Sums
+from model_gallery.controller.spoken import Spoken
 from model_gallery.controller.targets import Target, Targets
 from model_gallery.controller.turns import Turns
 from model_gallery.monitor import probe, sidecar
@@ -76,7 +78,7 @@ class _State:
     Attributes:
         due: by the loop's clock, when it is asked next, once the present look has ended.
         kind: what it was recognised as, and for which containers.
-        told: by the loop's clock, when Models were last woken for figures.
+        told: by the loop's clock, when its Models were last looked at for figures.
         unloads: by a Model's uid, what came of the last wish to unload it here.
         stuck: models that what was recognised cannot unload: asked once, not at every look.
     """
@@ -113,7 +115,10 @@ class Monitor:
         self._targets = Targets(cache, networks)
         self._states: dict[tuple[str, str], _State] = {}
         self._turns = Turns()
-        self._places: dict[str, list[tuple[str, str]]] = {}
+        self._places: dict[str, dict[str, tuple[str, str]]] = {}
+        self._unasked: dict[str, set[tuple[str, str]]] = {}
+        self._spoken = Spoken()
+        self._told: dict[str, float] = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
         self._sums = Sums()
         self._settle_due = 0.0
@@ -129,14 +134,26 @@ class Monitor:
         return tuple(state.view for state in self._at(f"{namespace}/{gallery}"))
 
     def _at(self, place: str) -> list[_State]:
-        return [self._states[key] for key in self._places.get(place, ())]
+        return [self._states[key] for key in self._places.get(place, {}).values()]
+
+    def pods_for(
+        self, place: str, names: Collection[str], shown: Collection[str]
+    ) -> tuple[PodView, ...] | None:
+        """As `observe.Seen` has it."""
+        if not self._built:
+            return None
+        there, unasked = self._places.get(place, {}), self._unasked.get(place, set())
+        found = self._spoken.of(place, names) | {there[name] for name in shown if name in there}
+        found |= set(itertools.islice(unasked, 1))
+        some = found or itertools.islice(there.values(), 1)
+        return tuple(self._states[key].view for key in sorted(some))
 
     def backends(self, namespace: str, gallery: str) -> tuple[BackendStatus, ...] | None:
         """Returns the pods of a Gallery by backend; None before all of them were asked once."""
-        pods = self.pods(namespace, gallery)
-        if pods is None or any(pod.facts is None for pod in pods):
-            return None
-        return self._sums.shown.get(f"{namespace}/{gallery}", ())
+        place = f"{namespace}/{gallery}"
+        return (
+            None if not self._built or self._unasked.get(place) else self._sums.shown.get(place, ())
+        )
 
     def unload_of(self, uid: str) -> UnloadStatus | None:
         """Returns the last wish to unload a Model; None since the operator started."""
@@ -145,6 +162,7 @@ class Monitor:
     def forget(self, uid: str) -> None:
         """Drops what is remembered of a Model that is gone."""
         self._unloads.pop(uid, None)
+        self._told.pop(uid, None)
 
     def views(self) -> list[tuple[Target, PodView]]:
         """Returns all pods, for metrics."""
@@ -157,7 +175,7 @@ class Monitor:
 
     def hurry(self, namespace: str, gallery: str) -> None:
         """Has a Gallery's pods asked at once: somebody waits for an unload."""
-        for key in self._places.get(f"{namespace}/{gallery}", ()):
+        for key in self._places.get(f"{namespace}/{gallery}", {}).values():
             self._turns.hurry(key, 0.0)
         self._wakeup.set()
 
@@ -196,6 +214,8 @@ class Monitor:
         self._built = True
         for key in self._states.keys() - found.keys():
             self._turns.drop(key)
+            self._spoken.drop(key)
+            self._asked(key)
             self._sums.came_or_went.add(self._states.pop(key).target.place)
         for key, target in found.items():
             state = self._states.get(key)
@@ -206,10 +226,17 @@ class Monitor:
             due = _now() + random.random() * min(2.0, target.period)  # noqa: S311
             self._states[key] = _State(target, due, PodView(target.pod, target.uid, target.backend))
             self._turns.set(key, due)
+            self._unasked.setdefault(target.place, set()).add(key)
             self._sums.came_or_went.add(target.place)
         self._places = {}
-        for key in self._states:
-            self._places.setdefault(key[0], []).append(key)
+        for key, state in self._states.items():
+            self._places.setdefault(key[0], {})[state.target.pod] = key
+
+    def _asked(self, key: tuple[str, str]) -> None:
+        unasked = self._unasked.get(key[0], set())
+        unasked.discard(key)
+        if not unasked:
+            self._unasked.pop(key[0], None)
 
     def _start_due(self) -> None:
         now = _now()
@@ -271,6 +298,10 @@ class Monitor:
         state.activity = {
             model.name: model.activity for model in facts.models if model.activity is not None
         }
+        key = (state.target.place, state.target.uid)
+        if self._states.get(key) is state:
+            self._asked(key)
+            self._spoken.put(key, state.view)
         if before.facts is None or _shape(before.facts) != _shape(facts):
             self._wake_named(state, before.facts, facts)
             state.told = _now()
@@ -278,13 +309,21 @@ class Monitor:
             # Memory and CPU move without a word of the backend; whether it is worth a write, the
             # reconciliation knows.
             state.told = _now()
-            self._wake_named(state, None, facts)
+            self._wake_rested(state.target, facts)
         self._sums.note(state.target.place, before.facts, facts)
 
     def _wake_named(self, state: _State, before: BackendFacts | None, after: BackendFacts) -> None:
         models = (*(before.models if before else ()), *after.models)
         for body in self._models(state.target, models):
             self._hooks.wake(Key(kinds.MODEL, state.target.namespace, body["metadata"]["name"]))
+
+    def _wake_rested(self, target: Target, facts: BackendFacts) -> None:
+        """Wakes the pod's Models that no other of their pods had woken for figures a moment ago."""
+        for body in self._models(target, facts.models):
+            uid, now = body["metadata"]["uid"], _now()
+            if now - self._told.get(uid, float("-inf")) >= _FIGURES_SECONDS:
+                self._told[uid] = now
+                self._hooks.wake(Key(kinds.MODEL, target.namespace, body["metadata"]["name"]))
 
     def _settle(self) -> None:
         """Wakes Galleries whose sums are others now, and all of their Models where pods came or went."""
@@ -294,7 +333,7 @@ class Monitor:
         for place in self._sums.due(_now()):
             views = [state.view for state in self._at(place)]
             namespace, _, gallery = place.partition("/")
-            complete = self._sums.is_complete(place, views)
+            complete = self._sums.is_complete(place, unasked=place in self._unasked)
             if complete:
                 for body in self._cache.by_index(kinds.MODEL, "gallery", place):
                     self._hooks.wake(Key(kinds.MODEL, namespace, body["metadata"]["name"]))
@@ -304,12 +343,9 @@ class Monitor:
     def _models(self, target: Target, models: tuple[LoadedModel, ...]) -> list[Body]:
         """Returns the Models that a backend may mean."""
         found: dict[str, Body] = {}
-        for model in models:
-            for name in (model.name, *model.aliases):
-                for spoken in {name, name.rstrip("/").rpartition("/")[2]}:
-                    key = f"{target.place}/{spoken}"
-                    for body in self._cache.by_index(kinds.MODEL, "known-as", key):
-                        found[body["metadata"]["uid"]] = body
+        for name in serving.spoken_of(models):
+            for body in self._cache.by_index(kinds.MODEL, "known-as", f"{target.place}/{name}"):
+                found[body["metadata"]["uid"]] = body
         return list(found.values())
 
     # Unloading

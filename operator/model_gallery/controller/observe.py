@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol, TypeVar
@@ -54,8 +54,21 @@ _MAX_WISH = 128
 class Seen(Protocol):
     """What is known of the pods that serve: the monitor, or nobody where it is switched off."""
 
-    def pods(self, namespace: str, gallery: str) -> tuple[PodView, ...] | None:
-        """Returns the pods of a Gallery; None while that is not known."""
+    def pods_for(
+        self, place: str, names: Collection[str], shown: Collection[str]
+    ) -> tuple[PodView, ...] | None:
+        """Returns the pods of a Gallery that may matter to a Model.
+
+        Args:
+            place: namespace and name of the Gallery.
+            names: all that pods may call the Model.
+            shown: names of the pods that its status shows.
+
+        Returns:
+            Those that speak of it, that its status shows, and one that was not asked yet; where there
+            are none of them, any other; empty where the Gallery has no pods; None while that is not
+            known.
+        """
 
     def backends(self, namespace: str, gallery: str) -> tuple[BackendStatus, ...] | None:
         """Returns them by backend; None while that is not known."""
@@ -102,6 +115,7 @@ class Observer:
         progress = self.follower.progress(meta.uid)
         request = self._request(meta, spec, gallery)
         hosts = request.hosts if isinstance(request, InstallRequest) else ()
+        known_as = frozenset(kinds.known_as(body))
         return ObservedModel(
             meta=meta,
             spec=spec,
@@ -118,8 +132,8 @@ class Observer:
             scan=self._scan(key.namespace, gallery, meta.uid),
             room=self._room(key.namespace, spec) if spec else None,
             room_made=self.inventories.room_made(key.namespace, gallery.name) if gallery else None,
-            pods=self.serving.pods(key.namespace, spec.gallery_name) if spec else None,
-            known_as=frozenset(kinds.known_as(body)),
+            pods=self._pods(key, spec, status, known_as) if spec else None,
+            known_as=known_as,
             unload=self.serving.unload_of(meta.uid),
             progress=progress,
             host_paused_until=self.pauses.until(key.namespace, hosts, clock.now()),
@@ -161,6 +175,14 @@ class Observer:
             vanished_entries=frozenset(model.entry for model in owned) - there,
             backends=self.serving.backends(key.namespace, key.name),
         )
+
+    def _pods(
+        self, key: Key, spec: ModelSpec, status: ModelStatus, known_as: frozenset[str]
+    ) -> tuple[PodView, ...] | None:
+        identity = f"{key.namespace}/{key.name}"
+        shown = [pod.name for pod in status.serving.pods] if status.serving else []
+        place = f"{key.namespace}/{spec.gallery_name}"
+        return self.serving.pods_for(place, known_as | {identity}, shown)
 
     def _living(self, key: Key, claim_name: str) -> tuple[str, ...]:
         """Returns the uids of all Models on the claim: another Gallery may share it."""

@@ -79,7 +79,7 @@ class PodView:
         since: by a model's name, when it was first seen in memory without a pause since.
         busy_since: by a model's name, since when it has been seen to work without a pause.
         unloaded: by a model's name, when we last had it unloaded.
-        spoken: every name that its facts speak of, to pass over pods quickly; None: not worked out.
+        spoken: every name that its facts speak of.
     """
 
     name: str
@@ -93,7 +93,7 @@ class PodView:
     since: dict[str, datetime] | None = None
     busy_since: dict[str, datetime] | None = None
     unloaded: dict[str, datetime] | None = None
-    spoken: frozenset[str] | None = None
+    spoken: frozenset[str] = frozenset()
 
     def last_used(self, model: LoadedModel) -> datetime | None:
         """Returns when a model last worked, by its backend or as far as was seen."""
@@ -155,7 +155,8 @@ def serving_of(
 
     Args:
         identity: namespace and name of the Model, as sidecars speak of it.
-        pods: all that may serve the Gallery's models; None while that is not known.
+        pods: those of the Gallery that may matter to this Model; empty where the Gallery has none at
+            all; None while that is not known.
         unload: the last wish to unload it; None: none since the operator started.
     """
     previous = status.serving
@@ -199,7 +200,7 @@ def _in_pod(
     identity: str, names: frozenset[str], pod: PodView, previous: ServingStatus | None
 ) -> list[ServingPod]:
     facts = pod.facts
-    if facts is None or _is_of_others(names, pod, facts):
+    if facts is None:
         return []
     kind = facts.type.value if facts.type else ""
     mapped = _mapped(identity, pod)
@@ -226,12 +227,6 @@ def _in_pod(
         return []
     message = facts.message[:256]
     return [ServingPod(name=pod.name, backend=kind, state=ServingState.UNKNOWN, message=message)]
-
-
-def _is_of_others(names: frozenset[str], pod: PodView, facts: BackendFacts) -> bool:
-    """Whether a pod surely has nothing to do with a Model: of thousands most have not."""
-    silent = facts.live and pod.usage is None
-    return silent and pod.spoken is not None and names.isdisjoint(pod.spoken)
 
 
 def _told(

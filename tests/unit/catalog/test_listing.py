@@ -153,7 +153,7 @@ def test_a_broken_expression_is_told() -> None:
         listed(Filter("a("))
 
     assert caught.value.reason is Reason.INVALID_SPEC
-    assert caught.value.message.startswith("nameRegex is no regular expression: ")
+    assert caught.value.message.startswith("filter is no regular expression: missing")
 
 
 @pytest.mark.parametrize("expression", ["(?=a)", r"(a)\1", "(?<!a)b"])

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 
 from model_gallery.api.v1alpha1.gallery import BackendType
-from model_gallery.api.v1alpha1.serving import ServingState
+from model_gallery.api.v1alpha1.model import ModelStatus
+from model_gallery.api.v1alpha1.serving import ServingPod, ServingState, ServingStatus
 from model_gallery.controller import clock, kinds, monitoring
 from model_gallery.controller.monitoring import Hooks, Monitor
 from model_gallery.monitor import probe
@@ -26,7 +27,8 @@ from model_gallery.protocol.backend import (
     UnloadOutcome,
     UnloadResult,
 )
-from model_gallery.reconcile.serving import Unload
+from model_gallery.reconcile import serving
+from model_gallery.reconcile.serving import PodView, Unload
 from model_gallery.runtime.workqueue import Key
 
 pytestmark = pytest.mark.looptime(start=0)
@@ -345,6 +347,52 @@ async def test_new_containers_are_recognised_anew(world: World) -> None:
     assert set(world.remembered[1:before]) == {BackendType.OLLAMA}
     assert world.remembered[before] is None
     assert set(world.remembered[before + 1 :]) == {BackendType.VLLM}
+
+
+async def test_pods_that_cannot_matter_are_passed_over_and_nothing_else_changes(
+    world: World,
+) -> None:
+    """What a Model's status says by some of the pods is what it says by all of them."""
+    world.pod("10.0.0.1", tells(loaded("library/m"), loaded("n")))
+    world.pod("10.0.0.2", tells(loaded("x", aliases=("models/m/",))))
+    world.pod("10.0.0.3", tells(loaded("other")))
+    world.pod("10.0.0.4", SILENT)
+    async with world.watched() as monitor:
+        await asyncio.sleep(20)
+        everything = monitor.pods("ns", "g")
+        for name, held, found in (
+            ("m", (), {"pod-10.0.0.1", "pod-10.0.0.2"}),
+            ("m", ("pod-10.0.0.4",), {"pod-10.0.0.1", "pod-10.0.0.2", "pod-10.0.0.4"}),
+            ("n", (), {"pod-10.0.0.1"}),
+            ("nobody", ("pod-gone",), set()),
+        ):
+            some = monitor.pods_for("ns/g", [name, f"ns/{name}"], held)
+            assert some
+            assert found <= {view.name for view in some}
+            assert len(some) == max(1, len(found))
+            assert shown(name, some, held) == shown(name, everything, held)
+
+
+async def test_a_pod_that_was_not_asked_yet_counts_for_every_model(world: World) -> None:
+    world.pod("10.0.0.1", tells(loaded()))
+    world.pod("10.0.0.2", hangs)
+    async with world.watched() as monitor:
+        assert monitor.pods_for("ns/g", ["m"], ()) is None
+        await asyncio.sleep(10)
+        some = monitor.pods_for("ns/g", ["m"], ()) or ()
+        assert [view.facts is None for view in some] == [False, True]
+        assert monitor.pods_for("ns/none", ["m"], ()) == ()
+
+
+def shown(
+    name: str, pods: tuple[PodView, ...] | None, held: tuple[str, ...]
+) -> ServingStatus | None:
+    before = tuple(ServingPod(name=pod, backend="", state=ServingState.LOADED) for pod in held)
+    status = ModelStatus(
+        serving=ServingStatus(state=ServingState.LOADED, pods=before, pods_total=len(before))
+    )
+    names = frozenset({name})
+    return serving.serving_of(f"ns/{name}", names, pods, status, unload=None, now=START)
 
 
 # Unloading

@@ -35,7 +35,7 @@ def observer() -> Observer:
     )
     settings = WorkerSettings(image="worker:1")
     serving = SimpleNamespace(
-        pods=lambda *_: None, backends=lambda *_: None, unload_of=lambda *_: None
+        pods_for=lambda *_: None, backends=lambda *_: None, unload_of=lambda *_: None
     )
     return Observer(
         kinds.new_cache(),
