@@ -69,7 +69,7 @@ def policy(**changes: Any) -> dict[str, Any]:
 
 
 def trusting(*keys: str) -> dict[str, Any]:
-    return policy(signatures={"publicKeys": keys})
+    return policy(signatures={"publicKeys": [*keys]})
 
 
 def create(kube, body: dict[str, Any]) -> dict[str, Any]:
@@ -90,9 +90,9 @@ def public(pair: Any) -> str:
     return pair.public_key().public_bytes(Encoding.PEM, form).decode()
 
 
-def private(form: str) -> str:
+def private(form: PrivateFormat) -> str:
     pair = ec.generate_private_key(ec.SECP256R1())
-    return pair.private_bytes(Encoding.PEM, PrivateFormat[form], NoEncryption()).decode()
+    return pair.private_bytes(Encoding.PEM, form, NoEncryption()).decode()
 
 
 ACCEPTED: dict[str, dict[str, Any]] = {
@@ -207,10 +207,13 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a certificate": (trusting(key().replace("PUBLIC KEY", "CERTIFICATE")), PUBLIC),
     "a key of RSA": (trusting(public(rsa.generate_private_key(65537, 2048))), PUBLIC),
     "a key of another curve": (trusting(public(ec.generate_private_key(ec.SECP256K1()))), PUBLIC),
-    "a private key": (trusting(private("PKCS8")), "must be a public key"),
-    "a private key of OpenSSL's": (trusting(private("TraditionalOpenSSL")), "must be a public key"),
+    "a private key": (trusting(private(PrivateFormat.PKCS8)), "must be a public key"),
+    "a private key of OpenSSL's": (
+        trusting(private(PrivateFormat.TraditionalOpenSSL)),
+        "must be a public key",
+    ),
     "a private key behind a public one": (
-        trusting(key() + private("PKCS8")),
+        trusting(key() + private(PrivateFormat.PKCS8)),
         "must be a public key",
     ),
     "a quota that is none": (

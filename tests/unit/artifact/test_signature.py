@@ -194,6 +194,13 @@ def test_the_type_is_signed_too() -> None:
     assert NOBODY in caught.value.message
 
 
+@pytest.mark.parametrize("ends", ["\r\n", " \n"], ids=["CRLF", "a blank"])
+def test_what_admission_takes_for_a_key_is_one(ends: str) -> None:
+    (found,) = signature.public_keys([f"{ends}{key()}{ends}".replace("\n", ends)])
+
+    assert signature.verify(recorded("p256"), [found])
+
+
 NO_KEYS = {
     "nothing": "",
     "text": "-----BEGIN PUBLIC KEY-----\nabcd\n-----END PUBLIC KEY-----\n",
