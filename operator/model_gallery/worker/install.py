@@ -458,7 +458,7 @@ def _known(step: Step) -> ReceiptFile:
         path=step.wanted.path,
         size_bytes=step.wanted.size_bytes or 0,
         sha256=step.wanted.sha256 or "",
-        fetched=False,
+        fetched=step.wanted.fetched,
     )
 
 
