@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import yaml
 from support.kube import KubectlError
 
 CHART = Path(__file__).parents[2] / "charts" / "model-gallery-operator"
+MONITORING = CHART / "files" / "monitoring"
 CLUSTER_SCOPED = {"ClusterRole", "ClusterRoleBinding", "CustomResourceDefinition", "Namespace"}
 pytestmark = pytest.mark.integration
 
@@ -94,9 +97,66 @@ def test_the_crds_stay_on_uninstall(kube) -> None:
     assert not any("annotations" in d["metadata"] for d in free)
 
 
+def test_nothing_of_other_operators_is_made_by_default(kube) -> None:
+    kinds = {document["kind"] for document in render(kube)}
+
+    assert not kinds & {"ServiceMonitor", "PrometheusRule", "ConfigMap"}
+
+
+def test_prometheus_finds_the_operator_and_keeps_the_labels_of_models(kube) -> None:
+    documents = render(
+        kube,
+        "metrics.serviceMonitor.enabled=true",
+        "metrics.serviceMonitor.interval=45s",
+        "metrics.serviceMonitor.labels.release=stack",
+    )
+    (monitor,) = (d for d in documents if d["kind"] == "ServiceMonitor")
+    (service,) = (d for d in documents if d["kind"] == "Service")
+    (endpoint,) = monitor["spec"]["endpoints"]
+
+    assert monitor["metadata"]["labels"]["release"] == "stack"
+    assert monitor["spec"]["namespaceSelector"]["matchNames"] == ["system"]
+    wanted = monitor["spec"]["selector"]["matchLabels"].items()
+    assert wanted <= service["metadata"]["labels"].items()
+    assert endpoint["port"] in {port["name"] for port in service["spec"]["ports"]}
+    assert (endpoint["interval"], endpoint["honorLabels"]) == ("45s", True)
+
+
+def test_the_alerts_reach_the_cluster_as_they_were_tested(kube) -> None:
+    documents = render(
+        kube, "metrics.prometheusRule.enabled=true", "metrics.prometheusRule.labels.role=alerts"
+    )
+    (rule,) = (d for d in documents if d["kind"] == "PrometheusRule")
+
+    assert rule["metadata"]["labels"]["role"] == "alerts"
+    assert rule["spec"] == yaml.safe_load((MONITORING / "rules.yaml").read_text())
+
+
+def test_the_dashboard_reaches_grafana(kube) -> None:
+    documents = render(kube, "metrics.dashboards.enabled=true")
+    (made,) = (d for d in documents if d["kind"] == "ConfigMap")
+
+    assert made["metadata"]["labels"]["grafana_dashboard"] == "1"
+    assert json.loads(made["data"]["model-gallery-fleet.json"]) == json.loads(
+        (MONITORING / "fleet.json").read_text()
+    )
+
+
+def test_every_value_has_a_place_in_the_schema() -> None:
+    """Down to the last key: a value that the schema does not know is a value that nobody can set."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    schema = json.loads((CHART / "values.schema.json").read_text())
+
+    assert list(_unknown(values, schema)) == []
+
+
 @pytest.mark.parametrize(
     "value",
     [
+        "metrics.serviceMonitor.interval=often",
+        "metrics.serviceMonitor.every=30s",
+        "metrics.prometheusRule.labels.number=1",
+        "metrics.dashboards.enabled=maybe",
         "rbac.scope=everything",
         "imagee.tag=1",
         "network.allowedNetworks={inside}",
@@ -116,3 +176,13 @@ def _pod(documents: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _environment(documents: list[dict[str, Any]]) -> dict[str, str]:
     return {item["name"]: item.get("value", "") for item in _pod(documents)["containers"][0]["env"]}
+
+
+def _unknown(values: dict[str, Any], schema: dict[str, Any], place: str = "") -> Iterator[str]:
+    known = schema.get("properties", {})
+    for key, value in values.items():
+        if key not in known:
+            # Free-form maps have no properties: labels, resources, annotations.
+            yield from [f"{place}{key}"] if known else []
+        elif isinstance(value, dict):
+            yield from _unknown(value, known[key], f"{place}{key}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from model_gallery.api.conditions import Reason
 from model_gallery.reconcile import times
 from model_gallery.telemetry.state import Value, conditions
 
@@ -38,12 +39,19 @@ def of_model(body: Body) -> list[Value]:
             files=status.get("filesTotal"),
             installed_timestamp_seconds=_seconds(status.get("installedTime")),
             checked_timestamp_seconds=_seconds(status.get("checkedTime")),
+            verify_period_seconds=_verify_period(body.get("spec") or {}),
             damaged_files=(status.get("damage") or {}).get("total", 0),
             update_available=int("updateAvailable" in status),
             attempts=status.get("attempts", 0),
         ),
         *_serving(status.get("serving") or {}),
     ]
+
+
+def _verify_period(spec: Body) -> float | None:
+    period = float(spec.get("verifyPeriodSeconds", 0))
+    # A suspended Model is not read, so it is not late either.
+    return None if not period or spec.get("suspend") else period
 
 
 def _serving(serving: Body) -> Iterator[Value]:
@@ -77,6 +85,7 @@ def of_gallery(body: Body) -> list[Value]:
             entries=index.get("entries"),
             problem_entries=index.get("problemsTotal", 0) if index else None,
             last_refresh_timestamp_seconds=_seconds(index.get("fetchedTime")),
+            index_stale=_stale(status) if index else None,
         ),
         *_numbers(
             _VOLUME,
@@ -99,6 +108,11 @@ def of_gallery(body: Body) -> list[Value]:
             values.append(Value(f"{_BACKEND}pods", (name, phase), backend.get(key, 0)))
         values.append(Value(f"{_BACKEND}loaded_models", (name,), backend.get("loaded", 0)))
     return values
+
+
+def _stale(status: Body) -> float:
+    reasons = {entry.get("reason") for entry in status.get("conditions") or ()}
+    return float(Reason.LAST_GOOD_COPY in reasons)
 
 
 def _conditions(status: Body) -> Iterable[tuple[str, str]]:

@@ -69,6 +69,11 @@ FAMILIES: Mapping[str, Family] = {
             _OBJECT,
         ),
         Family(
+            "model_gallery_model_verify_period_seconds",
+            "How often all published bytes shall be read; none where that is never by itself.",
+            _OBJECT,
+        ),
+        Family(
             "model_gallery_model_damaged_files",
             "Files found missing or changed and not mended yet.",
             _OBJECT,
@@ -130,6 +135,11 @@ FAMILIES: Mapping[str, Family] = {
         Family(
             "model_gallery_gallery_last_refresh_timestamp_seconds",
             "When the index in use was first fetched with this content.",
+            _GALLERY,
+        ),
+        Family(
+            "model_gallery_gallery_index_stale",
+            "1 where the last good copy of the index is in use because its source fails, else 0.",
             _GALLERY,
         ),
         Family(

@@ -14,51 +14,8 @@ from model_gallery.errors import StalledError
 from model_gallery.telemetry.metrics import Metrics
 from model_gallery.telemetry.server import Query, Server
 from model_gallery.telemetry.state import FAMILIES
+from support.figures import GALLERY, MODEL
 
-MODEL: dict[str, Any] = {
-    "metadata": {"namespace": "ns", "name": "m"},
-    "spec": {"galleryName": "g"},
-    "status": {
-        "conditions": [{"type": "Ready", "status": "True"}],
-        "model": {"format": "GGUF", "architecture": "llama", "quantisation": "Q4_K_M"},
-        "resolved": {"revision": "abc"},
-        "sizeBytes": 42,
-        "filesTotal": 2,
-        "attempts": 3,
-        "installedTime": "2026-01-01T00:00:00Z",
-        "checkedTime": "2026-01-01T00:00:10Z",
-        "damage": {"total": 1},
-        "updateAvailable": {"revision": "def"},
-        "serving": {
-            "state": "Busy",
-            "pods": [
-                {"name": "p", "state": "Busy", "running": 2, "waiting": 1},
-                {"name": "q", "state": "Busy", "running": 1},
-            ],
-            "memoryBytes": 7,
-            "vramBytes": 8,
-            "cpuMilli": 1500,
-            "lastUsedTime": "2026-01-01T00:00:20Z",
-        },
-    },
-}
-GALLERY: dict[str, Any] = {
-    "metadata": {"namespace": "ns", "name": "g"},
-    "status": {
-        "conditions": [{"type": "IndexReady", "status": "False"}],
-        "index": {"entries": 9, "problemsTotal": 2, "fetchedTime": "2026-01-01T00:00:00Z"},
-        "storage": {
-            "capacityBytes": 100,
-            "availableBytes": 60,
-            "managedBytes": 30,
-            "looseBytes": 5,
-            "reclaimableBytes": 4,
-            "scannedTime": "2026-01-01T00:00:30Z",
-        },
-        "listing": {"configured": 3, "loose": 1},
-        "backends": [{"name": "real", "pods": 4, "ready": 3, "busy": 2, "loaded": 6}],
-    },
-}
 EPOCH = 1767225600.0
 EXPECTED = {
     ("model_info", "g", "GGUF", "llama", "Q4_K_M", "abc"): 1,
@@ -70,6 +27,7 @@ EXPECTED = {
     ("model_attempts",): 3,
     ("model_installed_timestamp_seconds",): EPOCH,
     ("model_checked_timestamp_seconds",): EPOCH + 10,
+    ("model_verify_period_seconds",): 600,
     ("model_damaged_files",): 1,
     ("model_update_available",): 1,
     ("model_serving_pods", "Busy"): 2,
@@ -85,6 +43,7 @@ EXPECTED = {
     ("gallery_entries",): 9,
     ("gallery_problem_entries",): 2,
     ("gallery_last_refresh_timestamp_seconds",): EPOCH,
+    ("gallery_index_stale",): 0,
     ("gallery_models", "Configured"): 3,
     ("gallery_models", "Loose"): 1,
     ("volume_capacity_bytes",): 100,
@@ -144,6 +103,21 @@ def test_what_is_not_known_has_no_series() -> None:
     names = {key[0] for key in scraped(made)}
     assert "model_memory_bytes" not in names
     assert "model_size_bytes" not in names
+
+
+@pytest.mark.parametrize("spec", [{"verifyPeriodSeconds": 0}, {"suspend": True}])
+def test_what_is_never_verified_has_no_period_to_be_late_by(spec: dict[str, Any]) -> None:
+    made = Metrics(version="1")
+    made.state.put("Model", "ns", "m", figures.of_model({**MODEL, "spec": MODEL["spec"] | spec}))
+    assert ("model_verify_period_seconds",) not in scraped(made)
+
+
+def test_an_index_from_the_last_good_copy_is_stale() -> None:
+    made = Metrics(version="1")
+    kept = {"type": "IndexReady", "status": "True", "reason": Reason.LAST_GOOD_COPY.value}
+    status = GALLERY["status"] | {"conditions": [kept]}
+    made.state.put("Gallery", "ns", "g", figures.of_gallery({**GALLERY, "status": status}))
+    assert scraped(made)["gallery_index_stale",] == 1
 
 
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
