@@ -294,6 +294,19 @@ def test_a_lost_content_is_unpacked_again(server: FaultServer, worker: Worker) -
     assert worker.published() == {name: digest(content) for name, content in FILES.items()}
 
 
+def test_a_damaged_member_is_mended(server: FaultServer, worker: Worker) -> None:
+    """T78: the content under its digest is damaged too, being the same file."""
+    file = offer(server, "a.tar", tar(MEMBERS))
+    wish = worker.install(file)
+    worker.run(wish)
+    with (worker.root / "voice" / "model.onnx").open("r+b") as published:
+        published.write(b"damaged")
+
+    assert worker.run({**wish, "recheck": True})[0] == 0
+    assert worker.published() == {name: digest(content) for name, content in FILES.items()}
+    assert blobs(worker) == {digest(content) for content in FILES.values()}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_killed_while_unpacking_the_next_worker_finishes(
     server: FaultServer, worker: Worker, seed: int

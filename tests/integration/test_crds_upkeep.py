@@ -7,8 +7,16 @@ import json
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from support.kube import KubectlError
+from support.signmake import key
 
 NAMESPACE = "crds-upkeep"
 pytestmark = pytest.mark.integration
@@ -60,6 +68,10 @@ def policy(**changes: Any) -> dict[str, Any]:
     return gallery(policy=changes)
 
 
+def trusting(*keys: str) -> dict[str, Any]:
+    return policy(signatures={"publicKeys": [*keys]})
+
+
 def create(kube, body: dict[str, Any]) -> dict[str, Any]:
     """Creates nothing; returns what would be stored."""
     flags = ("--dry-run=server", "--validate=strict", "-o", "json")
@@ -71,6 +83,16 @@ def with_defaults(wish: Any, stored: Any) -> Any:
     if not isinstance(wish, dict):
         return wish
     return stored | {key: with_defaults(value, stored.get(key)) for key, value in wish.items()}
+
+
+def public(pair: Any) -> str:
+    form = PublicFormat.SubjectPublicKeyInfo
+    return pair.public_key().public_bytes(Encoding.PEM, form).decode()
+
+
+def private(form: PrivateFormat) -> str:
+    pair = ec.generate_private_key(ec.SECP256R1())
+    return pair.private_bytes(Encoding.PEM, form, NoEncryption()).decode()
 
 
 ACCEPTED: dict[str, dict[str, Any]] = {
@@ -95,6 +117,9 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "hosts": policy(allowedHosts=["huggingface.co", ".hf.co", "A.example.ORG", "10.0.0.1", "x"]),
     "licenses": policy(licenses=["apache-2.0", "llama3.1"], checksums="Required"),
     "a quota": gallery(storage={"claimName": "c", "maxBytes": "1.5Ti"}),
+    "keys of all curves": trusting(key("p256"), key("p384"), key("p521")),
+    "a key with other line ends": trusting(f"\n{key()}\n".replace("\n", "\r\n")),
+    "as many keys as may be": trusting(*(f"{key()}{' ' * n}" for n in range(16))),
     "a limit for reading": gallery(worker={"verifyBandwidthLimit": "1Gi"}),
 }
 
@@ -108,6 +133,7 @@ def test_accepted(kube, body: dict[str, Any]) -> None:
 
 EXPRESSION = "must be a regular expression in RE2's syntax"
 SOMETHING = "must name tags, a backend or a nameRegex"
+PUBLIC = "must be one public key in PEM, of the curve P-256, P-384 or P-521"
 HOST = "spec.policy.allowedHosts[0]"
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -168,6 +194,28 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a host twice": (policy(allowedHosts=["e.org", "e.org"]), "Duplicate value"),
     "an empty license": (policy(licenses=[""]), "spec.policy.licenses[0]"),
     "a license twice": (policy(licenses=["mit", "mit"]), "Duplicate value"),
+    "nobody's keys": (trusting(), "spec.policy.signatures.publicKeys"),
+    "signatures without keys": (policy(signatures={}), "publicKeys"),
+    "an empty key": (trusting(""), "spec.policy.signatures.publicKeys[0]"),
+    "a key twice": (trusting(key(), key()), "Duplicate value"),
+    "more keys than may be": (trusting(*(f"{key()}{' ' * n}" for n in range(17))), "Too many"),
+    "a key that is too long": (trusting(key() + "\n" * 1024), "Too long"),
+    "text for a key": (trusting("my key"), PUBLIC),
+    "a key without its frame": (trusting(key().split("\n")[1]), PUBLIC),
+    "two keys in one": (trusting(key("p256") + key("p384")), PUBLIC),
+    "text behind a key": (trusting(key() + "x"), PUBLIC),
+    "a certificate": (trusting(key().replace("PUBLIC KEY", "CERTIFICATE")), PUBLIC),
+    "a key of RSA": (trusting(public(rsa.generate_private_key(65537, 2048))), PUBLIC),
+    "a key of another curve": (trusting(public(ec.generate_private_key(ec.SECP256K1()))), PUBLIC),
+    "a private key": (trusting(private(PrivateFormat.PKCS8)), "must be a public key"),
+    "a private key of OpenSSL's": (
+        trusting(private(PrivateFormat.TraditionalOpenSSL)),
+        "must be a public key",
+    ),
+    "a private key behind a public one": (
+        trusting(key() + private(PrivateFormat.PKCS8)),
+        "must be a public key",
+    ),
     "a quota that is none": (
         gallery(storage={"claimName": "c", "maxBytes": "much"}),
         "spec.storage.maxBytes",

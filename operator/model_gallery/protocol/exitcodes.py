@@ -66,6 +66,8 @@ TABLE: tuple[Row, ...] = (
     Row(34, Reason.UNSAFE_PATH, Class.STALLED),
     Row(35, Reason.SOURCE_CHANGED, Class.TRANSIENT),
     Row(36, Reason.CHECKSUM_REQUIRED, Class.STALLED),
+    Row(37, Reason.SIGNATURE_MISSING, Class.STALLED, _ONE_HOUR),
+    Row(38, Reason.SIGNATURE_INVALID, Class.STALLED),
     Row(40, Reason.NO_SPACE, Class.STALLED, _FIVE_MINUTES),
     Row(41, Reason.READ_ONLY_VOLUME, Class.STALLED, _FIVE_MINUTES),
     Row(42, Reason.VOLUME_IO_ERROR, Class.TRANSIENT),

@@ -155,6 +155,8 @@ class InstallOperation(_Message):
         plan_only: tell what would be fetched, and change nothing.
         keep_seconds: how long contents of an earlier plan stay for a way back.
         checksums_required: whether a file without a promised digest is refused.
+        signature_keys: public keys in PEM, one of which must have signed the files; empty: no signature
+            is asked for.
         quota_bytes: most bytes that this Model's files may have; None: no limit.
         from_receipt: the files and documents are those of the receipt, at the addresses that it
             remembers, whatever the operation names.
@@ -173,6 +175,7 @@ class InstallOperation(_Message):
     plan_only: bool = False
     keep_seconds: int = 0
     checksums_required: bool = False
+    signature_keys: tuple[str, ...] = ()
     quota_bytes: int | None = None
     from_receipt: bool = False
 

@@ -49,6 +49,9 @@ def plan_of(
         "checksums": policy.checksums,
         "secret": secret_name,
     }
+    if policy.signatures is not None:
+        # The keys of a set: in another order they take the same models.
+        common["signatures"] = sorted(policy.signatures.public_keys)
     digest = sha256_of_value(
         {
             # Without a field that is not set, so that a new version leaves published plans alone.

@@ -47,6 +47,7 @@ def install(observed: ObservedModel, gallery: GalleryView, plan: Plan) -> Instal
         bandwidth_bytes=sizes.from_quantity(gallery.spec.worker.bandwidth_limit or "") or 0,
         safe_formats=policy.formats is Formats.SAFE,
         checksums_required=policy.checksums is Checksums.REQUIRED,
+        signature_keys=policy.signatures.public_keys if policy.signatures else (),
         keep_seconds=spec.update_policy.keep_seconds if spec else 0,
         quota_bytes=_quota(gallery),
         network=observed.settings.network,

@@ -161,6 +161,11 @@ class Archives:
         if self._staged:
             self.volume.sync(layout.BLOBS)
 
+    def place(self, sha256: str) -> Parts:
+        """Returns where a content lies: in staging before `settle`, else under its digest."""
+        member = self._staged.get(sha256)
+        return member.staged if member else layout.blob(sha256)
+
     def _forget_all_but(self, files: Mapping[str, RemoteFile]) -> None:
         """Takes from the records what no folder publishes: nobody else would own its content."""
         published = {(path, file.sha256) for path, file in files.items()}

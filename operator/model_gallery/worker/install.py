@@ -8,9 +8,10 @@ leaves nothing that nobody owns; the configuration that makes a backend load the
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
+from typing import TYPE_CHECKING
 
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact.digest import Sha256, sha256_of_bytes, sha256_of_value
@@ -36,6 +37,9 @@ from model_gallery.worker.recheck import Recheck, recheck
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.resolve import Resolver, Wish
 
+if TYPE_CHECKING:
+    from model_gallery.worker.signature import Signed
+
 __all__ = ["Install"]
 
 _BLOCK = 1024 * 1024
@@ -43,7 +47,11 @@ _BLOCK = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Install:
-    """One install operation."""
+    """One install operation.
+
+    Attributes:
+        signed: the signature that the Gallery asks for; None: it asks for none.
+    """
 
     operation: InstallOperation
     volume: Volume
@@ -51,6 +59,7 @@ class Install:
     fetcher: Fetch
     contents: Contents
     reporter: Reporter
+    signed: Signed | None = None
 
     def run(self) -> ResultLine:
         """Carries the operation out and returns its result."""
@@ -58,9 +67,13 @@ class Install:
         checked = self._recheck()
         archives = Archives(self.operation, self.volume, self.contents, checked.damaged)
         asked = self._as_recorded() if self._is_bare else archives.begin()
+        if self.signed is not None:
+            asked = self.signed.asked(asked)
         wish = fetched = self.resolver.resolve(asked, self.volume, checked)
         check_complete(wish.files)
         self._check_promises(wish)
+        if self.signed is not None and not archives.wanted:
+            self.signed.path(wish.files)
         found = self._found(wish, checked)
         plan = planning.plan(self._wanted(wish), found)
         self._tell(plan, wish)
@@ -69,7 +82,10 @@ class Install:
         planning.check_quota(plan, self.operation.quota_bytes)
         planning.check_free(plan, self._staged_bytes(), *self.volume.free())
         self.fetcher.good = checked.damaged
-        contents = self._contents(plan, wish)
+        contents = {} if archives.wanted else self._signature_first(plan, wish)
+        contents |= self._contents(plan, wish, contents)
+        if not archives.wanted:
+            self._check_signature(wish, contents, archives)
         fetched_bytes = sum(
             contents[step.wanted.path].size_bytes for step in plan.steps if step.fetch
         )
@@ -102,6 +118,7 @@ class Install:
             found = self._found(wish, checked)
             wish = archives.without_clashes(wish, found)
             plan = planning.plan(self._wanted(wish), found)
+            self._check_signature(wish, contents, archives)
         except GalleryError:
             archives.discard()
             raise
@@ -226,15 +243,45 @@ class Install:
             )
         )
 
-    def _contents(self, plan: Plan, wish: Wish) -> dict[str, ReceiptFile]:
-        """Brings every content onto the volume as a blob; returns the files by path."""
+    def _signature_first(self, plan: Plan, wish: Wish) -> dict[str, ReceiptFile]:
+        """Brings the signature, where one is asked for; what it does not cover need not be fetched."""
+        if self.signed is None:
+            return {}
+        path = self.signed.path(wish.files)
+        others = wish.files.keys() - {path} | wish.documents.keys()
+        contents = self._contents(plan, wish, others)
+        self.signed.check(wish.files, {}, layout.blob(contents[path].sha256))
+        return contents
+
+    def _check_signature(
+        self, wish: Wish, contents: Mapping[str, ReceiptFile], archives: Archives
+    ) -> None:
+        if self.signed is None:
+            return
+        # What came out of an archive has its digest in the wish.
+        digests = {path: contents[path].sha256 for path in wish.files if path in contents}
+        path = self.signed.path(wish.files)
+        digest = digests.get(path) or wish.files[path].sha256 or ""
+        self.signed.check(wish.files, digests, archives.place(digest))
+
+    def _contents(self, plan: Plan, wish: Wish, without: Collection[str]) -> dict[str, ReceiptFile]:
+        """Brings contents onto the volume as blobs; returns the files by path.
+
+        Args:
+            without: paths to leave out.
+        """
+        steps = [
+            (number, step)
+            for number, step in enumerate(plan.steps)
+            if step.wanted.path not in without
+        ]
         to_fetch = {
             step.wanted.path: (number, wish.files[step.wanted.path])
-            for number, step in enumerate(plan.steps)
+            for number, step in steps
             if step.fetch
         }
         contents = self.fetcher.run(to_fetch)
-        for step in plan.steps:
+        for _, step in steps:
             if not step.wanted.fetched:
                 contents[step.wanted.path] = _known(step)
             elif not step.fetch:
@@ -411,7 +458,7 @@ def _known(step: Step) -> ReceiptFile:
         path=step.wanted.path,
         size_bytes=step.wanted.size_bytes or 0,
         sha256=step.wanted.sha256 or "",
-        fetched=False,
+        fetched=step.wanted.fetched,
     )
 
 

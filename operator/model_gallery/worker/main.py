@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn, assert_never
+from typing import TYPE_CHECKING, NoReturn, assert_never
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError, TransientError
@@ -30,6 +30,9 @@ from model_gallery.worker.remove import Remove
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.resolve import Resolver
 from model_gallery.worker.verify import Verify
+
+if TYPE_CHECKING:
+    from model_gallery.worker.signature import Signed
 
 __all__ = ["main"]
 
@@ -97,7 +100,18 @@ def _install(
         repository = _repository(wish.repository.kind, client, credentials, volume, mounted)
     contents = Contents(wish.safe_formats)
     fetch = Fetch(wish, volume, source, reporter, contents, mounted)
-    return Install(wish, volume, Resolver(source, repository), fetch, contents, reporter)
+    resolver, signed = Resolver(source, repository), _signed(wish, volume)
+    return Install(wish, volume, resolver, fetch, contents, reporter, signed)
+
+
+def _signed(wish: operation.InstallOperation, volume: Volume) -> Signed | None:
+    """Returns the signature that is asked for; a Job without one does not import how to verify it."""
+    if not wish.signature_keys:
+        return None
+    from model_gallery.artifact import signature  # noqa: PLC0415
+    from model_gallery.worker.signature import Signed  # noqa: PLC0415
+
+    return Signed(wish, volume, signature.public_keys(wish.signature_keys))
 
 
 def _repository(

@@ -149,9 +149,11 @@ def test_another_claim_is_mounted_to_be_read_only(claim: str, volumes: int) -> N
     [
         ({"gallery": b.gallery(policy={"formats": "Any"})}, False),
         ({"spec": b.spec(credentials={"secretName": "hub"})}, False),
+        ({"gallery": b.gallery(policy={"signatures": {"publicKeys": ["a"]}})}, False),
+        ({"gallery": b.gallery(policy={"signatures": None})}, True),
         ({"gallery": b.gallery(worker={"bandwidthLimit": "5Mi"})}, True),
     ],
-    ids=["policy", "secret", "bandwidth"],
+    ids=["policy", "secret", "signatures", "no signatures", "bandwidth"],
 )
 def test_what_makes_another_plan(changes: dict[str, Any], same: bool) -> None:
     """A policy is applied to what is installed; how fast it came is no reason to do it again."""

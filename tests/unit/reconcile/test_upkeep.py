@@ -860,6 +860,17 @@ def test_the_worker_is_told_what_the_gallery_takes() -> None:
     assert operation.bandwidth_bytes == 1048576
 
 
+def test_the_worker_is_told_whose_signatures_count() -> None:
+    def keys(*pems: str) -> InstallOperation:
+        policy = {"signatures": {"publicKeys": pems}}
+        return started(b.observed(gallery=b.gallery(policy=policy)))
+
+    assert started(b.observed()).signature_keys == ()
+    assert keys("one", "two").signature_keys == ("one", "two")
+    assert keys("one", "two").plan_digest == keys("two", "one").plan_digest
+    assert keys("one").plan_digest != keys("two").plan_digest
+
+
 def test_times_are_written_in_whole_seconds() -> None:
     """Else a time that is read back would lie before the one that was written."""
     assert times.to_text(b.NOW + timedelta(milliseconds=900)) == "2026-11-01T12:00:00Z"

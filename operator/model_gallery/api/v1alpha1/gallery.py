@@ -48,6 +48,7 @@ __all__ = [
     "Scheme",
     "Selector",
     "ServedFrom",
+    "Signatures",
     "Storage",
     "StorageStatus",
     "Worker",
@@ -178,6 +179,44 @@ HostPattern = Annotated[
 ]
 
 
+_PUBLIC_KEY = (
+    "^[[:space:]]*-----BEGIN PUBLIC KEY-----[[:space:]]+"
+    "(MFkwEwYHKoZIzj0CAQYIKoZIzj0DAQcDQgAE|MHYwEAYHKoZIzj0CAQYFK4EEACIDYgAE"
+    "|MIGbMBAGByqGSM49AgEGBSuBBAAjA4GGAAQ)[A-Za-z0-9+/=[:space:]]+"
+    "-----END PUBLIC KEY-----[[:space:]]*$"
+)
+"""What the keys of the three curves begin with, uncompressed, as every tool writes them."""
+
+PublicKey = Annotated[
+    str,
+    Field(
+        min_length=1,
+        max_length=1024,
+        json_schema_extra=rules(
+            (
+                "!self.contains('PRIVATE KEY')",
+                "must be a public key; who can read this Gallery could sign with a private one",
+            ),
+            (
+                f"self.matches('{_PUBLIC_KEY}')",
+                "must be one public key in PEM, of the curve P-256, P-384 or P-521",
+            ),
+        ),
+    ),
+]
+
+
+class Signatures(ApiType):
+    """Whose signatures the Gallery trusts."""
+
+    public_keys: tuple[PublicKey, ...] = Field(
+        min_length=1,
+        max_length=16,
+        description="Public keys in PEM (P-256, P-384, P-521). One of them must have signed the model.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
 class Policy(ApiType):
     """What the Gallery takes. A Model cannot widen it."""
 
@@ -202,6 +241,13 @@ class Policy(ApiType):
         max_length=64,
         description="Licenses, as entries name them, that may be installed; empty: any.",
         json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    signatures: Signatures | None = Field(
+        default=None,
+        description=(
+            "Refuses models without a model.sig (OpenSSF model signing) that one of the keys has made and"
+            " that covers each file; absent: none is asked for."
+        ),
     )
     formats: Formats = Field(
         default=Formats.SAFE,

@@ -1,0 +1,54 @@
+"""The signature of a model: a bundle from a source, and a statement that a trusted key has signed."""
+
+from __future__ import annotations
+
+import json
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from fuzz.targets.guard import allowed
+from model_gallery.api.conditions import Reason
+from model_gallery.artifact import signature
+from model_gallery.artifact.digest import is_sha256
+from model_gallery.artifact.signature import Manifest
+from model_gallery.errors import StalledError
+from support.signmake import bundle, key, recorded, statement
+
+_OURS = ec.derive_private_key(7, ec.SECP256R1())
+_PEM = _OURS.public_key().public_bytes(
+    serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+)
+_KEYS = signature.public_keys([key(), _PEM.decode()])
+_IGNORING = {"method": "files", "hash_type": "sha256", "ignore_paths": ["notes", ""]}
+SEEDS = (
+    recorded("p256"),
+    recorded("other"),
+    recorded("shards"),
+    json.dumps(statement({"a": b"a", "b/c": b"c"})).encode(),
+    json.dumps(statement({"a": b"a"}, serialization=_IGNORING)).encode(),
+    json.dumps(statement({"\ud800": b"a"})).encode(),
+)
+
+
+def one(data: bytes) -> None:
+    """Says SignatureInvalid, or names files with digests; nothing that is not named passes."""
+    for content in (data, bundle(_OURS, data)):
+        with allowed():
+            _judge(content)
+
+
+def _judge(content: bytes) -> None:
+    try:
+        _sound(signature.verify(content, _KEYS))
+    except StalledError as error:
+        if error.reason is not Reason.SIGNATURE_INVALID:
+            raise AssertionError(error.reason) from error
+        raise
+
+
+def _sound(manifest: Manifest) -> None:
+    assert all(map(is_sha256, manifest.digests.values()))
+    for name, digest in manifest.digests.items():
+        assert manifest.problem(name, digest) is None
+    assert manifest.problem("unsigned.bin", None) is not None
