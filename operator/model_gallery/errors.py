@@ -29,6 +29,8 @@ class GalleryError(Exception):
     """
 
     def __init__(self, reason: Reason, message: str) -> None:
+        # What a source calls something may be half of a surrogate pair, which no JSON text can hold.
+        message = message.encode(errors="backslashreplace").decode()
         super().__init__(f"{reason}: {message}")
         self.reason = reason
         self.message = message

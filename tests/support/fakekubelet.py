@@ -19,7 +19,7 @@ from kubernetes import client, config, watch
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FakeKubelet"]
+__all__ = ["FakeKubelet", "succeeded_result"]
 
 _WORKERS = "app.kubernetes.io/component=worker"
 _SIZE = 4096
@@ -89,7 +89,7 @@ def _succeeded(pod: client.V1Pod) -> dict[str, Any]:
     terminated = {
         "exitCode": 0,
         "reason": "Completed",
-        "message": json.dumps(_result(container)),
+        "message": json.dumps(succeeded_result(_operation(container))),
         "startedAt": now,
         "finishedAt": now,
     }
@@ -109,10 +109,14 @@ def _succeeded(pod: client.V1Pod) -> dict[str, Any]:
     }
 
 
-def _result(container: client.V1Container) -> dict[str, Any]:
-    """What a worker would tell of the operation that its environment holds."""
+def _operation(container: client.V1Container) -> dict[str, Any]:
     environment = {variable.name: variable.value for variable in container.env}
-    operation = json.loads(environment["MODEL_GALLERY_OPERATION"])
+    operation: dict[str, Any] = json.loads(environment["MODEL_GALLERY_OPERATION"])
+    return operation
+
+
+def succeeded_result(operation: dict[str, Any]) -> dict[str, Any]:
+    """Returns what a worker would tell of an operation that it has carried out."""
     files = [
         {"path": file["path"], "sizeBytes": _SIZE, "sha256": file.get("sha256") or "0" * 64}
         for file in operation.get("files", ())

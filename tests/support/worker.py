@@ -18,6 +18,12 @@ __all__ = ["MIB", "REPOSITORY", "Origin", "Worker"]
 
 REPOSITORY = Path(__file__).parents[2]
 MIB = 1 << 20
+_MEASURE = """
+import resource, subprocess, sys
+subprocess.run(sys.argv[1:], check=True)
+print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
+"""
+"""Prints the peak in KiB of the command that it is given."""
 
 
 class Origin:
@@ -76,7 +82,14 @@ class Worker:
         }
 
     def start(self, wish: dict[str, Any], *, keep_output: bool = False) -> subprocess.Popen[bytes]:
-        environment = {
+        command = [sys.executable, "-m", "model_gallery", "worker"]
+        stdout = subprocess.PIPE if keep_output else subprocess.DEVNULL
+        return subprocess.Popen(
+            command, env=self._environment(wish), stdout=stdout, stderr=subprocess.PIPE
+        )
+
+    def _environment(self, wish: dict[str, Any]) -> dict[str, str]:
+        return {
             "PATH": os.environ["PATH"],
             "PYTHONPATH": str(REPOSITORY / "operator"),
             "MODEL_GALLERY_ROOT": str(self.root),
@@ -84,9 +97,6 @@ class Worker:
             operation.ENV_OPERATION: json.dumps(wish),
             **self.environment,
         }
-        command = [sys.executable, "-m", "model_gallery", "worker"]
-        stdout = subprocess.PIPE if keep_output else subprocess.DEVNULL
-        return subprocess.Popen(command, env=environment, stdout=stdout, stderr=subprocess.PIPE)
 
     def run(self, wish: dict[str, Any]) -> tuple[int, ResultLine]:
         process = self.start(wish)
@@ -94,6 +104,25 @@ class Worker:
         line = parse_line(self.log.read_text())
         assert isinstance(line, ResultLine), errors.decode()
         return process.returncode, line
+
+    def measured(self, wish: dict[str, Any], output: Path) -> tuple[int, ResultLine]:
+        """Runs an operation whose output goes to a file; returns its peak memory in bytes, and its result.
+
+        A process of its own lies between: Linux counts the peak of whoever starts a program to the program.
+        """
+        command = [sys.executable, "-c", _MEASURE, sys.executable, "-m", "model_gallery", "worker"]
+        with output.open("wb") as lines:
+            done = subprocess.run(
+                command,
+                env=self._environment(wish),
+                stdout=lines,
+                stderr=subprocess.PIPE,
+                check=True,
+                timeout=120,
+            )
+        line = parse_line(self.log.read_text())
+        assert isinstance(line, ResultLine), done.stderr.decode()
+        return int(done.stderr.splitlines()[-1]) * 1024, line
 
     def remove(self, *, retain: bool = False) -> tuple[int, ResultLine]:
         owner = {"namespace": "ns", "name": self.uid, "uid": self.uid}

@@ -51,7 +51,15 @@ class Copies:
             packed += indexcopy.part_of(following)
         try:
             return _unpacked(packed)
-        except (GalleryError, ValueError, KeyError, zlib.error) as error:
+        # Whoever may write ConfigMaps there could have put any document in its place.
+        except (
+            GalleryError,
+            LookupError,
+            ValueError,
+            TypeError,
+            AttributeError,
+            zlib.error,
+        ) as error:
             _LOG.warning(
                 "Ignored an unreadable copy of an index",
                 extra={"namespace": namespace, "gallery": gallery, "error": str(error)[:256]},

@@ -37,6 +37,9 @@ class Watcher(Protocol):
     def hurry(self, namespace: str, gallery: str) -> None:
         """Somebody waits for a Gallery's pods."""
 
+    def forget(self, uid: str) -> None:
+        """A Model is gone."""
+
 
 @dataclass(frozen=True, slots=True)
 class Intake:
@@ -117,6 +120,7 @@ class Intake:
         self.queue.add(key)
         if gone:
             self.observer.forget(metadata["uid"])
+            self.monitor.forget(metadata["uid"])
             self.waiters.forget(key)
         if gone or "deletionTimestamp" in metadata:
             self._wake_rivals(body)

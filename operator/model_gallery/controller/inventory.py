@@ -19,7 +19,13 @@ from model_gallery.api.conditions import Reason
 from model_gallery.controller import clock, kinds
 from model_gallery.errors import GalleryError, TransientError
 from model_gallery.protocol import report
-from model_gallery.protocol.report import InventoryLine, LooseFile, ModelInventory, ResultLine
+from model_gallery.protocol.report import (
+    MAX_LOOSE_FILES,
+    InventoryLine,
+    LooseFile,
+    ModelInventory,
+    ResultLine,
+)
 from model_gallery.reconcile import times
 from model_gallery.reconcile.manifests.job import CONTAINER
 from model_gallery.runtime.client import ApiClient
@@ -28,8 +34,6 @@ from model_gallery.runtime.workqueue import Key
 __all__ = ["Inventories", "Inventory"]
 
 _LOG = logging.getLogger(__name__)
-_MAX_LOOSE = 10_000
-"""Loose files that are kept for listings; the totals count all of them."""
 
 Body = dict[str, Any]
 Place = tuple[str, str]
@@ -42,7 +46,7 @@ class Inventory:
     Attributes:
         begun: when the scan's Job was created.
         models: by uid.
-        loose: the first `_MAX_LOOSE` files that no receipt names.
+        loose: the first `MAX_LOOSE_FILES` files that no receipt names.
     """
 
     begun: datetime
@@ -146,7 +150,7 @@ class Inventories:
             line = report.parse_line(text)
             if isinstance(line, InventoryLine):
                 models |= {model.uid: model for model in line.models}
-                loose += line.loose[: _MAX_LOOSE - len(loose)]
+                loose += line.loose[: MAX_LOOSE_FILES - len(loose)]
             whole = whole or isinstance(line, ResultLine)
         if not whole:
             # What was not told would count as gone.

@@ -1,7 +1,7 @@
 """The operator process: builds every part by hand and hands it on; no globals.
 
 Order of start: API client, cache filled by own lists, last good indexes, reconcilers, watches. Order of
-stop: no new keys, those in flight end, watches, log streams, events, servers, client.
+stop: no new keys, those in flight end, events, watches, log streams, servers, client.
 """
 
 from __future__ import annotations
@@ -50,6 +50,8 @@ __all__ = ["main"]
 
 _LOG = logging.getLogger(__name__)
 _ENDED_AT_ONCE = 130
+_EVENTS_SECONDS = 2.0
+"""How long a stop waits for events that are not sent yet; they are for people, and worth no more."""
 
 
 def _selectors(wish: settings.Settings) -> dict[Resource, str]:
@@ -103,7 +105,6 @@ async def _run(wish: settings.Settings) -> int:
         await parts.follower.close()
         await parts.inventories.close()
         await parts.indexes.close()
-        await parts.recorder.close()
         await server.close()
         await parts.client.close()
     _LOG.info("Ended")
@@ -146,7 +147,7 @@ def _build(wish: settings.Settings) -> _Parts:
     hooks = Hooks(
         queue.add, metrics.backend_call, Unloads(recorder, metrics), Keys(wish.backend_keys)
     )
-    monitor = Monitor(cache, hooks, Usage(client).of)
+    monitor = Monitor(cache, hooks, Usage(client).of, wish.worker.network.allowed_networks)
     observer = Observer(cache, indexes, follower, wish.worker, inventories, monitor)
     waiters = Waiters()
     intake = Intake(
@@ -239,6 +240,8 @@ async def _work(
             task.result()
     finally:
         stop_watching.set()
+        await parts.recorder.close()
+        await asyncio.wait({recording}, timeout=_EVENTS_SECONDS)
         await sweeper.close()
         for task in (stopping, reconciling, recording, monitoring):
             task.cancel()

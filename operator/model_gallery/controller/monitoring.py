@@ -2,7 +2,7 @@
 
 Every pod is asked by itself: one that hangs costs a place among many for some seconds, and nobody else
 waits for it. What is learned lies in memory; a Model or Gallery is woken where a state changed, and at
-most every 30 s for figures.
+most every 30 s for figures. What concerns a whole Gallery is summed up once a turn, not once a pod.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ from model_gallery.api.v1alpha1.gallery import BackendStatus, BackendType
 from model_gallery.api.v1alpha1.model import ModelSpec
 from model_gallery.api.v1alpha1.serving import ServingState, UnloadStatus
 from model_gallery.controller import clock, kinds
+from model_gallery.controller.groups import Sums
 from model_gallery.controller.targets import Target, Targets
+from model_gallery.controller.turns import Turns
 from model_gallery.monitor import probe, sidecar
 from model_gallery.monitor.asking import Asker, new_session
 from model_gallery.protocol.backend import (
@@ -72,9 +74,11 @@ class _State:
     """One pod as far as it is known.
 
     Attributes:
-        due: by the loop's clock, when it is asked next.
+        due: by the loop's clock, when it is asked next, once the present look has ended.
         kind: what it was recognised as, and for which containers.
         told: by the loop's clock, when Models were last woken for figures.
+        unloads: by a Model's uid, what came of the last wish to unload it here.
+        stuck: models that what was recognised cannot unload: asked once, not at every look.
     """
 
     target: Target
@@ -84,6 +88,8 @@ class _State:
     failures: int = 0
     told: float = 0.0
     activity: dict[str, float] = field(default_factory=dict)
+    unloads: dict[str, UnloadStatus] = field(default_factory=dict)
+    stuck: set[str] = field(default_factory=set)
 
 
 class Monitor:
@@ -91,6 +97,7 @@ class Monitor:
 
     Args:
         usage: returns CPU (thousandths of a core) and memory (bytes) of a namespace's pods, by name.
+        networks: CIDR blocks whose addresses are asked although no pod has such a one.
     """
 
     def __init__(
@@ -98,18 +105,19 @@ class Monitor:
         cache: Cache,
         hooks: Hooks,
         usage: Callable[[str], Awaitable[dict[str, tuple[int, int]]]],
+        networks: tuple[str, ...] = (),
     ) -> None:
         self._cache = cache
         self._hooks = hooks
         self._usage = usage
-        self._targets = Targets(cache)
+        self._targets = Targets(cache, networks)
         self._states: dict[tuple[str, str], _State] = {}
+        self._turns = Turns()
         self._places: dict[str, list[tuple[str, str]]] = {}
         self._running: dict[tuple[str, str], asyncio.Task[None]] = {}
-        self._groups: dict[tuple[str, str], tuple[BackendStatus, ...]] = {}
-        self._groups_told: dict[tuple[str, str], float] = {}
+        self._sums = Sums()
+        self._settle_due = 0.0
         self._unloads: dict[str, UnloadStatus] = {}
-        self._usage_due = 0.0
         self._wakeup = asyncio.Event()
         self._built = False
         self._session: aiohttp.ClientSession | None = None
@@ -128,11 +136,15 @@ class Monitor:
         pods = self.pods(namespace, gallery)
         if pods is None or any(pod.facts is None for pod in pods):
             return None
-        return self._groups.get((namespace, gallery), ())
+        return self._sums.shown.get(f"{namespace}/{gallery}", ())
 
     def unload_of(self, uid: str) -> UnloadStatus | None:
         """Returns the last wish to unload a Model; None since the operator started."""
         return self._unloads.get(uid)
+
+    def forget(self, uid: str) -> None:
+        """Drops what is remembered of a Model that is gone."""
+        self._unloads.pop(uid, None)
 
     def views(self) -> list[tuple[Target, PodView]]:
         """Returns all pods, for metrics."""
@@ -145,21 +157,25 @@ class Monitor:
 
     def hurry(self, namespace: str, gallery: str) -> None:
         """Has a Gallery's pods asked at once: somebody waits for an unload."""
-        for state in self._at(f"{namespace}/{gallery}"):
-            state.due = 0.0
+        for key in self._places.get(f"{namespace}/{gallery}", ()):
+            self._turns.hurry(key, 0.0)
         self._wakeup.set()
 
     async def run(self) -> None:
         """Asks until cancelled."""
         self._session = new_session(connections=_AT_ONCE)
+        # By itself: an API of metrics that hangs must not keep anybody from being asked.
+        costs = asyncio.create_task(self._read_usage(), name="pod metrics")
         try:
             while True:
                 self._rebuild()
                 self._start_due()
-                await self._read_usage()
+                self._settle()
                 await self._pause()
+                if costs.done():
+                    costs.result()
         finally:
-            tasks = list(self._running.values())
+            tasks = [costs, *self._running.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -178,34 +194,38 @@ class Monitor:
         if found is None:
             return
         self._built = True
-        gone = [self._states.pop(key) for key in self._states.keys() - found.keys()]
+        for key in self._states.keys() - found.keys():
+            self._turns.drop(key)
+            self._sums.came_or_went.add(self._states.pop(key).target.place)
         for key, target in found.items():
             state = self._states.get(key)
-            if state is None:
-                # Spread: what started together is not asked together for ever.
-                due = _now() + random.random() * min(2.0, target.period)  # noqa: S311
-                view = PodView(target.pod, target.uid, target.backend)
-                self._states[key] = _State(target, due, view)
-            else:
+            if state is not None:
                 state.target = target
+                continue
+            # Spread: what started together is not asked together for ever.
+            due = _now() + random.random() * min(2.0, target.period)  # noqa: S311
+            self._states[key] = _State(target, due, PodView(target.pod, target.uid, target.backend))
+            self._turns.set(key, due)
+            self._sums.came_or_went.add(target.place)
         self._places = {}
         for key in self._states:
             self._places.setdefault(key[0], []).append(key)
-        for state in gone:
-            self._wake_all(state)
 
     def _start_due(self) -> None:
         now = _now()
-        for key, state in self._states.items():
-            if len(self._running) >= _AT_ONCE:
-                return
-            if state.due <= now and key not in self._running:
-                task = asyncio.create_task(self._look(state), name=f"probe {state.target.pod}")
-                self._running[key] = task
-                task.add_done_callback(partial(self._done, key))
+        while len(self._running) < _AT_ONCE and (key := self._turns.take(now)) is not None:
+            if key in self._running:
+                continue
+            state = self._states[key]
+            state.due = now + state.target.period
+            task = asyncio.create_task(self._look(state), name=f"probe {state.target.pod}")
+            self._running[key] = task
+            task.add_done_callback(partial(self._done, key))
 
     def _done(self, key: tuple[str, str], task: asyncio.Task[None]) -> None:
         self._running.pop(key, None)
+        if key in self._states:
+            self._turns.set(key, self._states[key].due)
         self._wakeup.set()
         if not task.cancelled() and task.exception() is not None:
             # A bug of ours with one pod must not end the watch over the others.
@@ -222,8 +242,9 @@ class Monitor:
         if target.usage:
             report = await sidecar.usage(self._asker(replace(target, base=target.usage)))
             state.view = replace(state.view, usage=report)
-        if facts.type is not None:
+        if facts.type is not None and state.kind != (facts.type, target.containers):
             state.kind = (facts.type, target.containers)
+            state.stuck.clear()
         self._take(state, facts)
         await self._unload(state)
 
@@ -252,27 +273,33 @@ class Monitor:
         }
         if before.facts is None or _shape(before.facts) != _shape(facts):
             self._wake_named(state, before.facts, facts)
-            if before.facts is None:
-                self._wake_all(state)
             state.told = _now()
         elif _now() - state.told >= _FIGURES_SECONDS:
             # Memory and CPU move without a word of the backend; whether it is worth a write, the
             # reconciliation knows.
             state.told = _now()
             self._wake_named(state, None, facts)
-        self._regroup(state.target)
+        self._sums.note(state.target.place, before.facts, facts)
 
     def _wake_named(self, state: _State, before: BackendFacts | None, after: BackendFacts) -> None:
         models = (*(before.models if before else ()), *after.models)
         for body in self._models(state.target, models):
             self._hooks.wake(Key(kinds.MODEL, state.target.namespace, body["metadata"]["name"]))
 
-    def _wake_all(self, state: _State) -> None:
-        """The first answer of a pod, or its end: every Model of the Gallery may stand otherwise now."""
-        target = state.target
-        for body in self._cache.by_index(kinds.MODEL, "gallery", target.place):
-            self._hooks.wake(Key(kinds.MODEL, target.namespace, body["metadata"]["name"]))
-        self._regroup(target)
+    def _settle(self) -> None:
+        """Wakes Galleries whose sums are others now, and all of their Models where pods came or went."""
+        if _now() < self._settle_due:
+            return
+        self._settle_due = _now() + _TURN_SECONDS
+        for place in self._sums.due(_now()):
+            views = [state.view for state in self._at(place)]
+            namespace, _, gallery = place.partition("/")
+            complete = self._sums.is_complete(place, views)
+            if complete:
+                for body in self._cache.by_index(kinds.MODEL, "gallery", place):
+                    self._hooks.wake(Key(kinds.MODEL, namespace, body["metadata"]["name"]))
+            if self._sums.show(place, views, _now()) or complete:
+                self._hooks.wake(Key(kinds.GALLERY, namespace, gallery))
 
     def _models(self, target: Target, models: tuple[LoadedModel, ...]) -> list[Body]:
         """Returns the Models that a backend may mean."""
@@ -284,19 +311,6 @@ class Monitor:
                     for body in self._cache.by_index(kinds.MODEL, "known-as", key):
                         found[body["metadata"]["uid"]] = body
         return list(found.values())
-
-    def _regroup(self, target: Target) -> None:
-        """Sums the pods of a Gallery up; moving figures at most every 30 s."""
-        place = (target.namespace, target.gallery)
-        known, now = self._groups.get(place, ()), _now()
-        fresh = _grouped(self._at(target.place))
-        if known == fresh:
-            return
-        calm = _without_figures(known) == _without_figures(fresh)
-        if calm and now - self._groups_told.get(place, 0.0) < _FIGURES_SECONDS:
-            return
-        self._groups[place], self._groups_told[place] = fresh, now
-        self._hooks.wake(Key(kinds.GALLERY, *place))
 
     # Unloading
 
@@ -334,39 +348,41 @@ class Monitor:
             for body in bodies:
                 if _means(body, wish, facts):
                     found.setdefault(wish.model, (body, wish))
-        return list(found.values())
+        return [found[model] for model in found.keys() - state.stuck]
 
     def _note(self, state: _State, body: Body, wish: Unload, result: UnloadResult) -> None:
-        now = clock.now()
+        now, metadata = clock.now(), body["metadata"]
         self._hooks.on_unload(body, wish, result)
-        self._unloads[body["metadata"]["uid"]] = UnloadStatus(
+        fresh = UnloadStatus(
             pod=wish.pod,
             reason=wish.reason,
             result=result.outcome.value,
             message=result.message[:256],
             time=times.to_text(now),
         )
-        if result.outcome in {UnloadOutcome.DONE, UnloadOutcome.UNSUPPORTED}:
-            # One that cannot be unloaded is not asked for it at every look either.
+        if result.outcome is UnloadOutcome.UNSUPPORTED:
+            state.stuck.add(wish.model)
+        if result.outcome is UnloadOutcome.DONE:
             unloaded = {**(state.view.unloaded or {}), wish.model: now}
             state.view = replace(state.view, unloaded=unloaded)
-        if result.outcome is UnloadOutcome.DONE:
             state.due = _now() + _SOON_SECONDS
-        metadata = body["metadata"]
+        elif _is_same(state.unloads.get(metadata["uid"]), fresh):
+            # What fails in the same way at every look is written once, with the time of the first.
+            return
+        self._unloads[metadata["uid"]] = state.unloads[metadata["uid"]] = fresh
         self._hooks.wake(Key(kinds.MODEL, metadata["namespace"], metadata["name"]))
 
     # What pods cost
 
     async def _read_usage(self) -> None:
-        if _now() < self._usage_due or not self._states:
-            return
-        self._usage_due = _now() + _FIGURES_SECONDS
-        for namespace in {state.target.namespace for state in self._states.values()}:
-            found = await self._usage(namespace)
-            for state in self._states.values():
-                if state.target.namespace == namespace:
-                    cpu, memory = found.get(state.target.pod, (None, None))
-                    state.view = replace(state.view, cpu_milli=cpu, memory_bytes=memory)
+        while True:
+            for namespace in {state.target.namespace for state in self._states.values()}:
+                found = await self._usage(namespace)
+                for state in self._states.values():
+                    if state.target.namespace == namespace:
+                        cpu, memory = found.get(state.target.pod, (None, None))
+                        state.view = replace(state.view, cpu_milli=cpu, memory_bytes=memory)
+            await asyncio.sleep(_FIGURES_SECONDS if self._states else _TURN_SECONDS)  # noqa: TID251 - its period
 
 
 def _now() -> float:
@@ -399,7 +415,8 @@ def _learned(
         since[name] = (before.since or {}).get(name, now)
         if works:
             busy[name] = (before.busy_since or {}).get(name, now)
-    return replace(before, facts=facts, used=used, since=since, busy_since=busy)
+    spoken = serving.spoken_of(facts.models)
+    return replace(before, facts=facts, used=used, since=since, busy_since=busy, spoken=spoken)
 
 
 def _shape(facts: BackendFacts) -> object:
@@ -413,32 +430,10 @@ def _shape(facts: BackendFacts) -> object:
     )
 
 
+def _is_same(known: UnloadStatus | None, fresh: UnloadStatus) -> bool:
+    return known is not None and known.model_copy(update={"time": fresh.time}) == fresh
+
+
 def _means(body: Body, wish: Unload, facts: BackendFacts) -> bool:
     names = frozenset(kinds.known_as(body))
     return any(model.name == wish.model and serving.holds(names, model) for model in facts.models)
-
-
-def _grouped(states: list[_State]) -> tuple[BackendStatus, ...]:
-    groups: dict[str, list[PodView]] = {}
-    for state in states:
-        groups.setdefault(state.target.backend, []).append(state.view)
-    return tuple(_group(name, views) for name, views in sorted(groups.items()))
-
-
-def _group(name: str, views: list[PodView]) -> BackendStatus:
-    facts = [view.facts for view in views if view.facts is not None]
-    kinds_found = sorted({item.type.value for item in facts if item.type})
-    problems = [item.message for item in facts if item.message]
-    return BackendStatus(
-        name=name,
-        type=",".join(kinds_found)[:32],
-        pods=len(views),
-        ready=sum(1 for item in facts if item.ready),
-        busy=sum(1 for item in facts if any(model.state in _WORKING for model in item.models)),
-        loaded=sum(len(item.models) for item in facts),
-        message=problems[0][:512] if problems else "",
-    )
-
-
-def _without_figures(groups: tuple[BackendStatus, ...]) -> list[BackendStatus]:
-    return [group.model_copy(update={"busy": 0, "loaded": 0}) for group in groups]

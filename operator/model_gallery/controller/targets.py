@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -57,12 +58,16 @@ class Target:
 class Targets:
     """All targets, looked up anew after a change.
 
+    Args:
+        networks: CIDR blocks whose addresses are asked although no pod has such a one.
+
     Attributes:
         dirty: whether something changed since the last look.
     """
 
-    def __init__(self, cache: Cache) -> None:
+    def __init__(self, cache: Cache, networks: tuple[str, ...] = ()) -> None:
         self._cache = cache
+        self._networks = tuple(map(ipaddress.ip_network, networks))
         self._last = float("-inf")
         self.dirty = True
 
@@ -93,11 +98,67 @@ class Targets:
                 uid = pod["metadata"]["uid"]
                 if uid not in taken and _fits(backend, pod) and _runs(pod):
                     taken.add(uid)
-                    yield _target(namespace, name, pod, backend)
+                    yield self._target(namespace, name, pod, backend)
         place = f"{namespace}/{claim_name_of(name, spec)}"
         for pod in self._cache.by_index(kinds.POD, "claim", place):
             if pod["metadata"]["uid"] not in taken and _runs(pod):
-                yield _target(namespace, name, pod, None)
+                yield self._target(namespace, name, pod, None)
+
+    def _target(self, namespace: str, gallery: str, pod: Body, backend: Backend | None) -> Target:
+        serving = pod["serving"]
+        port = backend.port if backend and backend.port else serving["port"]
+        scheme = backend.scheme if backend else Scheme.HTTP
+        host, problem = self._host(serving["address"])
+        beside = serving["usagePort"]
+        if not port:
+            problem = "the pod declares no port; name one in spec.backends"
+        return Target(
+            namespace=namespace,
+            gallery=gallery,
+            pod=pod["metadata"]["name"],
+            uid=pod["metadata"]["uid"],
+            backend=backend.name if backend else MOUNTED,
+            type=backend.type if backend else BackendType.AUTO,
+            base="" if problem else f"{scheme.value.lower()}://{host}:{port}",
+            problem=problem,
+            containers=serving["containers"],
+            usage=f"http://{host}:{beside}" if host and beside else "",
+            period=float(backend.probe_period_seconds) if backend else _PERIOD,
+            max_loaded=backend.max_loaded if backend else 0,
+            max_memory=backend.max_memory or "" if backend else "",
+        )
+
+    def _host(self, text: str) -> tuple[str, str]:
+        """Returns a pod's address as it stands in a URL, and why it is not asked where it is not."""
+        if not text:
+            return "", "the pod has no address yet"
+        try:
+            address = ipaddress.ip_address(text)
+        except ValueError:
+            return "", "the pod's address is none"
+        known = any(
+            address in network for network in self._networks if network.version == address.version
+        )
+        if not known and _is_special(address):
+            return "", "no pod has an address like this one, so it is not asked"
+        return f"[{address}]" if isinstance(address, ipaddress.IPv6Address) else str(address), ""
+
+
+def _is_special(address: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
+    """Whether it belongs to this machine or to a cloud's metadata, and to no pod.
+
+    Who may write a pod's status must not send the operator there.
+    """
+    mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+    scoped = isinstance(address, ipaddress.IPv6Address) and address.scope_id is not None
+    return (
+        mapped
+        or scoped
+        or address.is_loopback
+        or address.is_link_local
+        or address.is_multicast
+        or address.is_unspecified
+    )
 
 
 def _fits(backend: Backend, pod: Body) -> bool:
@@ -110,32 +171,4 @@ def _runs(pod: Body) -> bool:
         pod["phase"] == "Running"
         and not kinds.worker_gallery(pod)
         and "deletionTimestamp" not in pod["metadata"]
-    )
-
-
-def _target(namespace: str, gallery: str, pod: Body, backend: Backend | None) -> Target:
-    serving = pod["serving"]
-    port = backend.port if backend and backend.port else serving["port"]
-    scheme = backend.scheme if backend else Scheme.HTTP
-    address = serving["address"]
-    host = f"[{address}]" if ":" in address else address
-    problem = ""
-    if not port:
-        problem = "the pod declares no port; name one in spec.backends"
-    elif not address:
-        problem = "the pod has no address yet"
-    return Target(
-        namespace=namespace,
-        gallery=gallery,
-        pod=pod["metadata"]["name"],
-        uid=pod["metadata"]["uid"],
-        backend=backend.name if backend else MOUNTED,
-        type=backend.type if backend else BackendType.AUTO,
-        base="" if problem else f"{scheme.value.lower()}://{host}:{port}",
-        problem=problem,
-        containers=serving["containers"],
-        usage=f"http://{host}:{serving['usagePort']}" if address and serving["usagePort"] else "",
-        period=float(backend.probe_period_seconds) if backend else _PERIOD,
-        max_loaded=backend.max_loaded if backend else 0,
-        max_memory=backend.max_memory or "" if backend else "",
     )

@@ -41,15 +41,20 @@ class Usage:
                 self._absent_until = now + _ABSENT_SECONDS
             _LOG.debug("Lost the metrics of pods", extra={"namespace": namespace})
             return {}
-        return {item["metadata"]["name"]: parse(item) for item in found}
+        read = {item["metadata"]["name"]: parse(item) for item in found}
+        return {name: cost for name, cost in read.items() if cost is not None}
 
 
-def parse(item: dict[str, Any]) -> tuple[int, int]:
-    """Returns CPU and memory of all containers of a PodMetrics object."""
+def parse(item: dict[str, Any]) -> tuple[int, int] | None:
+    """Returns CPU and memory of all containers of a PodMetrics object; None where it cannot be read."""
     usage = [container.get("usage") or {} for container in item.get("containers") or ()]
-    cpu = sum(_milli(str(part.get("cpu", "0"))) for part in usage)
-    memory = sum(sizes.from_quantity(str(part.get("memory", "0"))) or 0 for part in usage)
-    return round(cpu), memory
+    try:
+        cpu = round(sum(_milli(str(part.get("cpu", "0"))) for part in usage))
+        memory = [sizes.from_quantity(str(part.get("memory", "0"))) for part in usage]
+    except (ValueError, OverflowError):
+        return None
+    known = [size for size in memory if size is not None]
+    return (cpu, sum(known)) if len(known) == len(memory) else None
 
 
 def _milli(text: str) -> float:

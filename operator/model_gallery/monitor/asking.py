@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 from urllib.parse import quote, urlsplit
@@ -306,9 +306,11 @@ def _filled(template: str, model: str) -> str:
 
 def _date(header: str | None) -> datetime | None:
     try:
-        return parsedate_to_datetime(header) if header else None
+        moment = parsedate_to_datetime(header) if header else None
     except (ValueError, OverflowError):
         return None
+    # One that names no zone of its own (-0000) is of UTC, and is compared with times that have one.
+    return moment.replace(tzinfo=UTC) if moment and moment.tzinfo is None else moment
 
 
 def _why(error: aiohttp.ClientConnectorError) -> str:

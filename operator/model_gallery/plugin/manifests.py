@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from model_gallery.api import labels
 from model_gallery.artifact import reference
+from model_gallery.artifact.digest import sha256_of_bytes
 from model_gallery.artifact.path import ArtifactPath
 from model_gallery.errors import GalleryError
 from model_gallery.plugin.problem import Exit, Problem
@@ -19,6 +20,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?\Z")
 _MAX_NAME = 253
 _MAX_MADE_NAME = 63
+_DIGITS = 6
 _WEIGHTS = (".gguf", ".safetensors", ".bin", ".onnx", ".pt", ".pth", ".ggml")
 
 
@@ -74,9 +76,17 @@ def adopted(wish: Wish) -> dict[str, Any]:
 
 
 def object_name(text: str) -> str:
-    """Returns a legal `metadata.name` that reminds of the text; empty where none does."""
+    """Returns a legal `metadata.name` that reminds of the text; empty where none does.
+
+    One that had to be cut ends with digits: builds of one model often differ in their last letters only.
+    """
     legal = re.sub(r"[^a-z0-9.]+", "-", text.lower())
-    return re.sub(r"[-.]*\.[-.]*", ".", legal).strip("-.")[:_MAX_MADE_NAME].rstrip("-.")
+    whole = re.sub(r"[-.]*\.[-.]*", ".", legal).strip("-.")
+    if len(whole) <= _MAX_MADE_NAME:
+        return whole
+    # What a shell hands over need not be text.
+    digits = sha256_of_bytes(text.encode(errors="surrogatepass"))[:_DIGITS]
+    return f"{whole[: _MAX_MADE_NAME - _DIGITS - 1].rstrip('-.')}-{digits}"
 
 
 def _manifest(wish: Wish, source: dict[str, Any], origin: str) -> dict[str, Any]:

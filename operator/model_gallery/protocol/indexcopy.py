@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import zlib
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +17,7 @@ __all__ = ["MAX_PARTS", "header", "index_text", "packed", "part_of", "parts_of",
 
 MAX_PARTS = 16
 _FORMAT = "1"
+_NUMBER = re.compile("[0-9]{1,9}")
 _PART_BYTES = 700 * 1024
 """LocalAI's real index takes 0.5 MB compressed."""
 _MAX_TEXT_BYTES = 64 * 1024 * 1024
@@ -33,7 +35,7 @@ def header(parts: int) -> dict[str, str]:
 
 
 def parts_of(first: Mapping[str, Any]) -> int | None:
-    """Returns how many ConfigMaps a copy has; None for a format of another version.
+    """Returns how many ConfigMaps a copy has; None for a format of another version, or for none.
 
     Args:
         first: the ConfigMap of part 0.
@@ -41,7 +43,8 @@ def parts_of(first: Mapping[str, Any]) -> int | None:
     data = first.get("data") or {}
     if data.get("format") != _FORMAT:
         return None
-    return min(int(data.get("parts", "1")), MAX_PARTS)
+    parts = data.get("parts", "1")
+    return min(int(parts), MAX_PARTS) if _NUMBER.fullmatch(parts) else None
 
 
 def part_of(config_map: Mapping[str, Any]) -> bytes:
@@ -53,14 +56,19 @@ def unpacked(whole: bytes) -> dict[str, Any]:
     """Returns the document of all parts in a row.
 
     Raises:
-        ValueError: it is too large, or no JSON.
+        ValueError: it is too large, or no JSON object.
         zlib.error: the bytes are damaged.
     """
     inflater = zlib.decompressobj()
     text = inflater.decompress(whole, _MAX_TEXT_BYTES)
     if inflater.unconsumed_tail:
         raise ValueError("the copy is too large")
-    document: dict[str, Any] = json.loads(text)
+    try:
+        document = json.loads(text)
+    except RecursionError as error:
+        raise ValueError("the copy is nested too deeply") from error
+    if not isinstance(document, dict):
+        raise ValueError("the copy is no object")  # noqa: TRY004 - wrong bytes, not a wrong type
     return document
 
 
@@ -70,5 +78,8 @@ def index_text(document: Mapping[str, Any]) -> bytes:
     Raises:
         KeyError: the document is no copy.
     """
-    text: str = document["index"]["text"]
+    found = document["index"]
+    text = found.get("text") if isinstance(found, dict) else None
+    if not isinstance(text, str):
+        raise KeyError("text")
     return text.encode("utf-8", "surrogateescape")

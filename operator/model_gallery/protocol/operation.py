@@ -46,6 +46,8 @@ ENV_SOURCE = "MODEL_GALLERY_SOURCE"
 MAX_ENV_BYTES = 64 * 1024
 """Above this many bytes the operation travels in a ConfigMap; execve limits one string to 128 KiB."""
 
+_MAX_PROBLEM = 500
+
 
 class _Message(BaseModel):
     model_config = ConfigDict(
@@ -192,7 +194,7 @@ class ScanOperation(_Message):
 
     Attributes:
         owner: the Gallery.
-        max_files: files that are looked at; a larger volume is told to be cut.
+        max_files: files that are looked at, and folders; a larger volume is told to be cut.
         models: uids of the Models that live: what is staged for others is needed by nobody.
         collect: whether what nobody needs is removed, and not only counted.
         collect_age_seconds: how old something of ours that nobody needs must be to be removed.
@@ -237,5 +239,5 @@ def parse(text: str | bytes) -> AnyOperation:
         where = ".".join(str(part) for part in first["loc"])
         raise StalledError(
             Reason.INVALID_SPEC,
-            f"the operation is invalid at {where or 'its root'}: {first['msg']}",
+            f"the operation is invalid at {where or 'its root'}: {first['msg'][:_MAX_PROBLEM]}",
         ) from error

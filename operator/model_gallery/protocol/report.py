@@ -15,6 +15,7 @@ from pydantic.alias_generators import to_camel
 from model_gallery.api.conditions import Reason
 
 __all__ = [
+    "MAX_LOOSE_FILES",
     "MAX_RESULT_BYTES",
     "MAX_RESULT_FILES",
     "AnyLine",
@@ -37,6 +38,8 @@ MAX_RESULT_BYTES = 4096
 """The kubelet cuts a termination message here."""
 MAX_RESULT_FILES = 16
 """Files named in a result; the totals count all of them."""
+MAX_LOOSE_FILES = 10_000
+"""Files named by a scan that no receipt names; the totals count all of them."""
 
 
 class _Message(BaseModel):
@@ -133,7 +136,8 @@ class VolumeFacts(_Message):
         reclaimable_bytes: in things of ours that nobody needs any longer.
         collected_bytes: of these, what this scan has removed.
         damaged_models: Models with a problem.
-        cut: whether there are more files than were looked at.
+        loose_files: how many these are; the lines name the first of them.
+        cut: whether there is more on the volume than was looked at.
     """
 
     capacity_bytes: int

@@ -33,6 +33,7 @@ __all__ = [
     "in_pods",
     "names_of",
     "serving_of",
+    "spoken_of",
     "to_make_room",
     "to_unload",
 ]
@@ -78,6 +79,7 @@ class PodView:
         since: by a model's name, when it was first seen in memory without a pause since.
         busy_since: by a model's name, since when it has been seen to work without a pause.
         unloaded: by a model's name, when we last had it unloaded.
+        spoken: every name that its facts speak of, to pass over pods quickly; None: not worked out.
     """
 
     name: str
@@ -91,6 +93,7 @@ class PodView:
     since: dict[str, datetime] | None = None
     busy_since: dict[str, datetime] | None = None
     unloaded: dict[str, datetime] | None = None
+    spoken: frozenset[str] | None = None
 
     def last_used(self, model: LoadedModel) -> datetime | None:
         """Returns when a model last worked, by its backend or as far as was seen."""
@@ -121,6 +124,12 @@ def names_of(
     for path in paths:
         names |= {path, path.rpartition("/")[2]}
     return frozenset(name for name in names if name)
+
+
+def spoken_of(models: Iterable[LoadedModel]) -> frozenset[str]:
+    """Returns every name by which a Model could be meant."""
+    names = {name for model in models for name in (model.name, *model.aliases)}
+    return frozenset(names | {_tail(name) for name in names})
 
 
 def holds(names: frozenset[str], model: LoadedModel) -> bool:
@@ -190,7 +199,7 @@ def _in_pod(
     identity: str, names: frozenset[str], pod: PodView, previous: ServingStatus | None
 ) -> list[ServingPod]:
     facts = pod.facts
-    if facts is None:
+    if facts is None or _is_of_others(names, pod, facts):
         return []
     kind = facts.type.value if facts.type else ""
     mapped = _mapped(identity, pod)
@@ -217,6 +226,12 @@ def _in_pod(
         return []
     message = facts.message[:256]
     return [ServingPod(name=pod.name, backend=kind, state=ServingState.UNKNOWN, message=message)]
+
+
+def _is_of_others(names: frozenset[str], pod: PodView, facts: BackendFacts) -> bool:
+    """Whether a pod surely has nothing to do with a Model: of thousands most have not."""
+    silent = facts.live and pod.usage is None
+    return silent and pod.spoken is not None and names.isdisjoint(pod.spoken)
 
 
 def _told(

@@ -135,7 +135,7 @@ class Credentials:
             if "username" in found:
                 pair = f"{found['username']}:{found.get('password', '')}"
                 return "Basic " + base64.b64encode(pair.encode()).decode()
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise _refused(".dockerconfigjson of the Secret is not what docker writes") from error
         return None
 

@@ -115,7 +115,8 @@ def _file(item: Mapping[str, Any], base: str, authorize: Authorize) -> RemoteFil
         raise listing.invalid(f"the size of {path[:200]!r} is {str(size)[:40]}")
     if not isinstance(digest, str):
         raise listing.invalid(f"{path[:200]!r} has no object id")
-    url = f"{base}/{quote(path)}"
+    # A name that is no text is refused where it is chosen.
+    url = f"{base}/{quote(path, errors='surrogatepass')}"
     if described is item:
         if not _COMMIT.match(digest):
             raise listing.invalid(f"the object id of {path[:200]!r} is no git id")
@@ -130,8 +131,12 @@ def _next_page(fetched: Fetched, first: str) -> str | None:
     match = _NEXT.search(fetched.headers.get("link", "")[:8192])
     if match is None:
         return None
-    url: str = urljoin(fetched.url, match[1])
-    if origin_of(url) != origin_of(first):
+    try:
+        url: str = urljoin(fetched.url, match[1])
+        elsewhere = origin_of(url) != origin_of(first)
+    except ValueError as error:
+        raise listing.invalid("the listing goes on at what is no URL") from error
+    if elsewhere:
         raise listing.invalid("the listing goes on at another host")
     return url
 

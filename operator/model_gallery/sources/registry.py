@@ -234,7 +234,7 @@ class _Access:
         if not isinstance(token, str) or not token.isascii() or not token.isprintable():
             raise listing.invalid("the token service's answer holds no token")
         seconds = answer.get("expires_in")
-        if not isinstance(seconds, int):
+        if not isinstance(seconds, int) or seconds < 0:
             seconds = _DEFAULT_LIFE_SECONDS
         return token, min(seconds, _LONGEST_LIFE_SECONDS)
 

@@ -7,7 +7,6 @@ the whole object is a promise like any other.
 from __future__ import annotations
 
 import base64
-import binascii
 import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
@@ -188,7 +187,7 @@ def _sha256(headers: Mapping[str, str]) -> str | None:
     """Returns the digest that the store computed over the whole object."""
     try:
         digest = base64.b64decode(headers.get("x-amz-checksum-sha256", ""), validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     whole = headers.get("x-amz-checksum-type", "FULL_OBJECT") == "FULL_OBJECT"
     return digest.hex() if whole and len(digest) == _SHA256_BYTES else None

@@ -9,8 +9,10 @@ import logging
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from model_gallery.api.conditions import Reason
+from model_gallery.artifact.digest import is_sha256
 from model_gallery.artifact.path import ArtifactPath
-from model_gallery.errors import GalleryError
+from model_gallery.errors import GalleryError, StalledError
 from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
 
@@ -113,7 +115,8 @@ class Receipt(BaseModel):
 def read_all(volume: Volume) -> dict[str, Receipt]:
     """Returns the readable receipts by the uid of their Model.
 
-    A backend could have written anything here, so paths are checked like those of a gallery.
+    A backend could have written anything here, so paths are checked like those of a gallery, and digests
+    as well: contents lie under them.
     """
     receipts = {}
     for name in volume.names(layout.RECEIPTS):
@@ -122,15 +125,25 @@ def read_all(volume: Volume) -> dict[str, Receipt]:
             continue
         try:
             receipt = Receipt.model_validate_json(content)
-            members = (file for archive in receipt.archives for file in archive.members)
-            for file in (*receipt.everything, *members):
-                ArtifactPath.parse(file.path)
+            _check(receipt)
         except (ValidationError, GalleryError):
             _LOG.warning("Ignored an unreadable receipt", extra={"receipt": name})
             continue
         if name == f"{receipt.uid}.json":
             receipts[receipt.uid] = receipt
     return receipts
+
+
+def _check(receipt: Receipt) -> None:
+    members = [file for archive in receipt.archives for file in archive.members]
+    files = (*receipt.everything, *members)
+    for file in files:
+        ArtifactPath.parse(file.path)
+    digests = [file.sha256 for file in files]
+    digests += [content.sha256 for content in receipt.kept]
+    digests += [archive.sha256 for archive in receipt.archives]
+    if not all(map(is_sha256, digests)):
+        raise StalledError(Reason.UNSAFE_PATH, "a content is named by what is no sha256")
 
 
 def write(volume: Volume, receipt: Receipt) -> None:

@@ -86,34 +86,32 @@ class Volume:
 
     def walk(
         self, parts: Parts = (), skip: Collection[Parts] = ()
-    ) -> Iterator[tuple[Parts, FileFacts]]:
-        """Finds the regular files below a folder, in no order; links and foreign objects are passed by.
+    ) -> Iterator[tuple[Parts, FileFacts | None]]:
+        """Finds all that is below a folder, in no order, one name at a time: a folder may hold millions.
+
+        Links are not followed. What somebody removes or replaces meanwhile is left out.
 
         Args:
-            skip: folders that are not entered.
+            skip: paths that are passed by.
+
+        Yields:
+            A path, and what is told of it where it is a regular file.
         """
         waiting = [parts]
         while waiting:
             current = waiting.pop()
-            for name, facts in self._look_into(current):
-                inner = (*current, name)
-                if stat.S_ISDIR(facts.st_mode) and inner not in skip:
-                    waiting.append(inner)
-                elif stat.S_ISREG(facts.st_mode):
-                    yield inner, _facts(facts)
+            with contextlib.suppress(FileNotFoundError, StalledError):
+                for entry in self._entries(current):
+                    inner = (*current, entry.name)
+                    if inner in skip:
+                        continue
+                    if entry.is_dir(follow_symlinks=False):
+                        waiting.append(inner)
+                    yield inner, _entry_facts(entry)
 
-    def _look_into(self, parts: Parts) -> list[tuple[str, os.stat_result]]:
-        """Returns what is in a folder; what somebody removed or replaced meanwhile is left out."""
-        found = []
-        try:
-            with self.folder(parts) as opened, translated(parts, "list"):
-                for name in _names(opened):
-                    with contextlib.suppress(FileNotFoundError):
-                        facts = os.stat(name, dir_fd=opened, follow_symlinks=False)
-                        found.append((name, facts))
-        except (FileNotFoundError, StalledError):
-            return found
-        return found
+    def _entries(self, parts: Parts) -> Iterator[os.DirEntry[str]]:
+        with self.folder(parts) as opened, translated(parts, "list"), os.scandir(opened) as found:
+            yield from found
 
     @contextmanager
     def folder(self, parts: Parts, *, create: bool = False) -> Iterator[int]:
@@ -352,6 +350,13 @@ def _names(opened: int) -> list[str]:
 
 def _facts(found: os.stat_result) -> FileFacts:
     return FileFacts(found.st_size, found.st_ino, found.st_nlink, found.st_mtime_ns, found.st_ctime)
+
+
+def _entry_facts(entry: os.DirEntry[str]) -> FileFacts | None:
+    with contextlib.suppress(FileNotFoundError):
+        if entry.is_file(follow_symlinks=False):
+            return _facts(entry.stat(follow_symlinks=False))
+    return None
 
 
 def _copy_bytes(reading: int, writing: int) -> None:

@@ -49,7 +49,7 @@ def refusal(status: int, headers: Mapping[str, str], url: str) -> GalleryError |
 
 
 def retry_after_seconds(text: str) -> float | None:
-    """Returns the seconds of a Retry-After header in either form, at most an hour."""
+    """Returns the seconds of a Retry-After header in either form, at most an hour; None for any other."""
     text = text.strip()
     if not text:
         return None
@@ -57,7 +57,10 @@ def retry_after_seconds(text: str) -> float | None:
         return min(float(text[:9]), _MAX_RETRY_AFTER)
     try:
         moment = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
+    if moment.tzinfo is None:
+        # The zone -0000 is UTC, told by somebody who does not know his own.
+        moment = moment.replace(tzinfo=UTC)
     left = (moment - datetime.now(UTC)).total_seconds()  # noqa: TID251 - an edge reads the clock
     return min(max(left, 0.0), _MAX_RETRY_AFTER)

@@ -1,11 +1,13 @@
 """Scan: look at the whole volume without reading contents, and collect what nobody needs any longer.
 
-Bounded: at most `max_files` files are looked at, and what is told goes out in lines of a few hundred
-files, so that neither memory nor a log line grows with the volume.
+Bounded: at most `max_files` files and as many folders are looked at, one at a time, and what is told goes
+out in lines of a few files, `MAX_LOOSE_FILES` in all, so that neither memory nor the log grows with the
+volume: a kubelet keeps the last 10 MiB of a log, and what the log no longer holds would count as gone.
 """
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -16,6 +18,7 @@ from typing import TypeVar
 from model_gallery.api.conditions import Reason
 from model_gallery.protocol.operation import ScanOperation
 from model_gallery.protocol.report import (
+    MAX_LOOSE_FILES,
     FileProblem,
     InventoryLine,
     LooseFile,
@@ -36,6 +39,8 @@ _Item = TypeVar("_Item")
 _PER_LINE = 50
 """A file of the longest path takes 4 KiB; the line must stay under what log readers take."""
 _MAX_PROBLEMS = 16
+_MAX_LOOSE_BYTES = 4 * 1024 * 1024
+"""Of paths, as the lines spell them; those of ten thousand files may be forty times as long."""
 _HIDDEN = "."
 
 
@@ -106,18 +111,25 @@ class Scan:
         return Problem.TOUCHED if touched else None
 
     def _loose(self, named: set[str]) -> Iterator[LooseFile]:
-        files = self.volume.walk(skip=(layout.ROOT,))
-        for number, (parts, facts) in enumerate(files):
-            if number >= self.operation.max_files:
+        """Counts all that no receipt names; gives the first of it to be told."""
+        room = _MAX_LOOSE_BYTES
+        looked_at = {"files": 0, "others": 0}
+        for parts, facts in self.volume.walk(skip=(layout.ROOT,)):
+            kind = "files" if facts else "others"
+            looked_at[kind] += 1
+            if looked_at[kind] > self.operation.max_files:
                 self._cut = True
                 return
             path = "/".join(parts)
-            if path in named or parts[-1].startswith(_HIDDEN):
+            if facts is None or path in named or parts[-1].startswith(_HIDDEN):
                 continue
             self._loose_files += 1
             self._loose_bytes += facts.size_bytes
+            if self._loose_files > MAX_LOOSE_FILES or room <= 0:
+                continue
             # Names are bytes; one that is no UTF-8 must not cost the whole report.
             shown = os.fsencode(path).decode(errors="replace")
+            room -= len(json.dumps(shown))
             yield LooseFile(path=shown, size_bytes=facts.size_bytes)
 
     def _managed(self, everyone: Mapping[str, Receipt]) -> int:
@@ -143,13 +155,13 @@ class Scan:
         """Counts what is ours and needed by nobody; removes it where that was asked for."""
         living = set(self.operation.models)
         for parts, facts in self.volume.walk(layout.STAGING):
-            if parts[len(layout.STAGING)] not in living and self._is_old(facts):
+            if facts and parts[len(layout.STAGING)] not in living and self._is_old(facts):
                 self._drop(parts, facts)
         if living.intersection(self.volume.names(layout.STAGING)):
             # Contents of an install under way have no receipt yet.
             return
         for parts, facts in self.volume.walk(layout.BLOBS):
-            if parts[-1] not in self._needed and self._is_old(facts):
+            if facts and parts[-1] not in self._needed and self._is_old(facts):
                 self._drop(parts, facts)
 
     def _is_old(self, facts: FileFacts) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import posixpath
 
 import pytest
@@ -112,3 +113,11 @@ def test_what_is_no_reference_is_refused(uri: str) -> None:
 
     assert caught.value.reason is Reason.INVALID_SPEC
     assert "user:pass" not in caught.value.message
+
+
+@pytest.mark.parametrize("read", [reference.parse, reference.repository, reference.redirect_target])
+@pytest.mark.parametrize("scheme", ["hf://o/r/", "https://e.x/", "oci://e.x/"])
+def test_a_uri_that_is_no_text_is_refused(read, scheme: str) -> None:
+    """Half of a pair of surrogates cannot be sent; no parser may fall over it."""
+    with contextlib.suppress(StalledError):
+        assert read(f"{scheme}\ud800") is None

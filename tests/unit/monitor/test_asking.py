@@ -8,6 +8,7 @@ import json
 import socket
 import ssl
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import pytest
 from aiohttp import ClientConnectorCertificateError
@@ -60,6 +61,13 @@ async def test_an_answer_comes_whole(backend, asker) -> None:
     assert (answer.status, answer.json(), answer.server) == (503, {"a": 1}, "llama.cpp")
     assert answer.date.isoformat() == "2026-11-22T12:00:00+00:00"
     assert not answer.ok
+
+
+async def test_a_date_without_a_zone_of_its_own_is_of_utc(backend, asker) -> None:
+    """Times of ours have a zone, and a comparison of the two would raise."""
+    backend.on("GET /x", b"{}", Date="Sun, 22 Nov 2026 12:00:00 -0000")
+
+    assert (await asker.ask(ROUTE)).date == datetime(2026, 11, 22, 12, 0, tzinfo=UTC)
 
 
 async def test_a_date_that_is_none_is_none(backend, asker) -> None:

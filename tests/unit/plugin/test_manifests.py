@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import re
+from collections import Counter
+from pathlib import Path
+
 import pytest
 
 from model_gallery.api.v1alpha1.model import ModelSpec
+from model_gallery.catalog import index
 from model_gallery.plugin import manifests
 from model_gallery.plugin.manifests import Wish
 from model_gallery.plugin.problem import Exit, Problem
 
+DATA = Path(
+    os.environ.get("MODEL_GALLERY_DATA")
+    or Path(__file__).parents[4] / "shared" / "data" / "localai-gallery"
+)
+SUBDOMAIN = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*\Z")
 SHA = "ab" * 32
 
 SOURCES = {
@@ -57,6 +68,33 @@ def test_model(what: str, sha256: str, source, name: str) -> None:
     ModelSpec.model_validate(made["spec"])
 
 
+def test_a_name_that_is_cut_keeps_what_tells_it_from_others() -> None:
+    stem = "qwen3.6-35b-a3b-claude-4.6-opus-reasoning-distilled-apex-mtp-i"
+    balanced, compact = (
+        manifests.object_name(f"{stem}-{tail}") for tail in ("balanced", "compact")
+    )
+
+    assert balanced != compact
+    assert len(balanced) == len(compact) == 63
+    assert balanced[:56] == compact[:56] == stem[:56]
+    assert manifests.object_name("x" * 63) == "x" * 63
+    assert manifests.object_name("x" * 99 + "\udcff")[:56] == "x" * 56
+    assert manifests.object_name("A" * 55 + "_-." + "b" * 9).startswith("a" * 55 + "-")
+
+
+@pytest.mark.skipif(not DATA.is_dir(), reason=f"no gallery in {DATA}")
+def test_names_after_the_whole_real_gallery() -> None:
+    """Two pairs differ in letters that no object's name can have; there the API server refuses."""
+    entries = index.parse((DATA / "index.yaml").read_bytes()).names()
+    found = Counter(manifests.object_name(entry) for entry in entries)
+
+    assert all(SUBDOMAIN.match(name) and len(name) <= 63 for name in found)
+    assert {name: count for name, count in found.items() if count > 1} == {
+        "voice-en-us-ryan-high": 2,
+        "voice-sv-se-nst-medium": 2,
+    }
+
+
 def test_names_that_are_given_win() -> None:
     made = manifests.model(Wish("x", "demo", "models", name="n.1", served_name="S N"))
 
@@ -89,7 +127,7 @@ def test_wrong_usage(wish: Wish, told: str) -> None:
         ("a..b", "a.b"),
         ("-a-.-b-", "a.b"),
         ("Ärger", "rger"),
-        ("x" * 99, "x" * 63),
+        ("x" * 99, "x" * 56 + "-d0621f"),
         ("é", ""),
     ],
 )

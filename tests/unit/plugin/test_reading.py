@@ -242,6 +242,57 @@ def test_describe_a_transfer_and_a_failure(filled, run) -> None:
     assert "Events: none" in text
 
 
+LIFE = {
+    "checkedTime": "2026-01-01T00:02:00Z",
+    "updateAvailable": {"revision": "newer"},
+    "eviction": {"madeRoomFor": "large"},
+    "damage": {"problems": [{"path": "a.gguf", "problem": "Damaged"}]},
+    "plan": {
+        "revision": "abc",
+        "files": [{"path": "p.gguf", "sizeBytes": 1048576}],
+        "filesTotal": 1,
+        "sizeBytes": 1048576,
+        "fetchBytes": 524288,
+        "license": "mit",
+    },
+    "serving": {
+        "state": "Busy",
+        "pods": [
+            {
+                "name": "p-0",
+                "backend": "LlamaCpp",
+                "state": "Busy",
+                "memoryBytes": 2097152,
+                "cpuMilli": 900,
+                "running": 2,
+                "waiting": 1,
+                "lastUsedTime": "2026-01-01T00:03:00Z",
+            }
+        ],
+        "unload": {"time": "t", "reason": "Idle", "result": "Done"},
+    },
+}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Checked: 2026-01-01T00:02:00Z",
+        "Update: newer",
+        "Made room for: large",
+        "a.gguf Damaged",
+        "To fetch: 512.0 KiB",
+        "License: mit",
+        "p.gguf 1.0 MiB",
+        "p-0 LlamaCpp Busy 2.0 MiB 900m 2 (1 wait) 2026-01-01T00:03:00Z",
+        "Last unload: t Idle Done",
+    ],
+)
+def test_describe_the_life_after_the_install(filled, run, line: str) -> None:
+    filled.add("models", model("x", status=LIFE))
+    assert line in [" ".join(text.split()) for text in run("describe", "x").lines]
+
+
 def test_describe_without_the_right_to_read_events(filled, run) -> None:
     filled.refusals["GET", "events"] = (403, '{"message": "events is forbidden"}')
 

@@ -121,6 +121,19 @@ def test_a_process_of_two_models_is_nobodys_memory() -> None:
     assert shown(pod(loaded(), usage=usage("ns/a", "ns/b"))).memory_bytes is None
 
 
+@pytest.mark.parametrize("name", ["a", "library/a", "a/", "other"])
+def test_passing_over_pods_of_others_changes_nothing(name: str) -> None:
+    seen = pod(loaded(name))
+    quick = replace(seen, spoken=serving.spoken_of(seen.facts.models if seen.facts else ()))
+    assert shown(quick) == shown(seen)
+    assert shown(quick).pods_total == (0 if name == "other" else 1)
+
+
+def test_a_sidecars_word_counts_where_the_backend_speaks_of_others() -> None:
+    quick = replace(pod(usage=usage("ns/a")), spoken=frozenset({"other"}))
+    assert shown(quick).state is S.LOADED
+
+
 def test_figures_move_at_most_every_30_seconds_and_states_at_once() -> None:
     first = shown(pod(loaded(memory_bytes=5 * MIB)))
     status = ModelStatus(serving=first)

@@ -14,7 +14,7 @@ from model_gallery.api.v1alpha1.gallery import GallerySpec, GalleryStatus, Insta
 from model_gallery.api.v1alpha1.model import ModelSpec
 from model_gallery.catalog import index
 from model_gallery.catalog.selection import Selection
-from model_gallery.reconcile import stocking
+from model_gallery.reconcile import names, stocking
 from model_gallery.reconcile.actions import ApplyModel, DeleteModel
 from model_gallery.reconcile.observed import IndexView, ObservedGallery, OwnedModel
 from support import builders as b
@@ -309,14 +309,32 @@ def test_names_that_come_down_to_the_same_letters_differ() -> None:
     assert name_of("a", "x" * 200 + "1") != name_of("a", "x" * 200 + "2")
 
 
+PINNED = {
+    "llama-3.2-1b-instruct:q4_k_m": "localai-llama-3-2-1b-instruct-q4-k-m-16adc1",
+    "voice-pt_PT-tugão-medium": "localai-voice-pt-pt-tug-o-medium-ed0b35",
+    "voice-en-us-ryan-high": "localai-voice-en-us-ryan-high-7bb1c2",
+    "voice-en_US-ryan-high": "localai-voice-en-us-ryan-high-1ab7db",
+    "Llama-3.2-1B-Instruct-Q4_K_M.gguf": "localai-llama-3-2-1b-instruct-q4-k-m-gguf-e9fdc1",
+}
+
+
+@pytest.mark.parametrize(("entry", "want"), PINNED.items(), ids=PINNED)
+def test_names_are_the_same_from_one_release_to_the_next(entry: str, want: str) -> None:
+    """People write them into their own manifests; the digits are those they were born with."""
+    assert name_of(entry, "localai") == want
+
+
 @pytest.mark.skipif(not DATA.is_dir(), reason=f"no gallery in {DATA}")
 def test_the_names_of_the_whole_real_gallery() -> None:
+    """512 of them are no object's name; Jobs are named after the objects once more."""
     entries = index.parse((DATA / "index.yaml").read_bytes()).names()
     found = {name_of(entry, "localai") for entry in entries}
+    jobs = {names.worker_name(name, "install", "uid", 1) for name in found}
 
-    assert len(entries) == 1709
-    assert len(found) == 1709
-    assert all(SUBDOMAIN.match(name) and len(name) <= 63 for name in found)
+    assert sum(1 for entry in entries if not SUBDOMAIN.match(entry)) == 512
+    assert len(entries) == len(found) == len(jobs) == 1709
+    assert all(SUBDOMAIN.match(name) and len(name) <= 63 for name in found | jobs)
+    assert not any("." in name for name in jobs)
 
 
 def test_what_this_selection_made_stays_when_its_entry_says_something_else() -> None:

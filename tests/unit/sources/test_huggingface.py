@@ -76,6 +76,39 @@ def test_a_listing_goes_on_over_pages(hub: Scripted, client: HttpClient) -> None
     assert len(resolve(hub, client).files) == 2
 
 
+@pytest.mark.parametrize("link", ["http://[", "https://e.x:port/", "//[::1"])
+def test_a_listing_that_goes_on_at_no_url(hub: Scripted, client: HttpClient, link: str) -> None:
+    first = as_json([LFS])
+    first.headers["Link"] = f'<{link}>; rel="next"'
+    hub.routes[TREE] = first
+
+    with pytest.raises(StalledError) as caught:
+        resolve(hub, client)
+
+    assert caught.value.reason is Reason.SOURCE_INVALID
+
+
+def test_a_name_that_is_no_text_is_refused(hub: Scripted, client: HttpClient) -> None:
+    """JSON can spell half of a pair of surrogates, which no file can be called."""
+    hub.routes[TREE] = as_json([CONFIG, {**CONFIG, "path": "\ud800.gguf"}])
+
+    with pytest.raises(StalledError) as caught:
+        resolve(hub, client)
+
+    assert caught.value.reason is Reason.UNSAFE_PATH
+
+
+def test_a_message_can_be_written_whatever_the_listing_says(
+    hub: Scripted, client: HttpClient
+) -> None:
+    hub.routes[TREE] = as_json([{**CONFIG, "size": "\ud800"}])
+
+    with pytest.raises(StalledError) as caught:
+        resolve(hub, client)
+
+    assert caught.value.message.encode().endswith(b"is \\ud800")
+
+
 def test_a_listing_does_not_go_on_elsewhere(
     hub: Scripted, elsewhere: Scripted, client: HttpClient
 ) -> None:

@@ -297,6 +297,14 @@ def test_the_token_stays_with_the_registry(
     assert elsewhere.seen(SECRET) == []
 
 
+@pytest.mark.parametrize("text", ["[" * 60_000, '{"auths": []}', '{"auths": {"r": 3}}', "{"])
+def test_a_docker_configuration_that_is_none(text: str) -> None:
+    with pytest.raises(StalledError) as caught:
+        Credentials(True, frozenset({"r"}), {".dockerconfigjson": text}).docker_basic("r")
+
+    assert caught.value.reason is Reason.SECRET_NOT_ALLOWED
+
+
 def test_basic_authentication_from_a_docker_configuration(
     server: Scripted, client: HttpClient
 ) -> None:
@@ -372,7 +380,7 @@ def test_an_old_token_is_replaced_while_files_are_fetched(
     assert content(client, found.files[0]) == WEIGHTS
 
 
-@pytest.mark.parametrize("seconds", [-1, 0, 10**400, "300", None, 1.5, True])
+@pytest.mark.parametrize("seconds", [-1, 0, 10**400, -(10**400), "300", None, 1.5, True])
 def test_a_token_with_an_odd_life(server: Scripted, client: HttpClient, seconds: Any) -> None:
     put(server, manifest(layer()), "latest")
     guarded(server, f'Bearer realm="{server.url}/token"', "Bearer t")

@@ -95,8 +95,11 @@ def test_an_object_is_pinned_to_its_version(server: Scripted, client: HttpClient
     assert content(client, file) == DATA
 
 
-def test_a_checksum_of_parts_is_no_promise(server: Scripted, client: HttpClient) -> None:
-    headers = {"x-amz-checksum-sha256": "abc=-3"}
+@pytest.mark.parametrize("checksum", ["abc=-3", "\xb0\xa2"], ids=["of parts", "no text"])
+def test_what_is_no_checksum_of_the_whole_is_no_promise(
+    server: Scripted, client: HttpClient, checksum: str
+) -> None:
+    headers = {"x-amz-checksum-sha256": checksum}
     server.routes = {"/bucket/m.gguf": Answer(DATA, headers=headers)}
 
     assert resolve(server, client, "m.gguf").files[0].sha256 is None

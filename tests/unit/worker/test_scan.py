@@ -25,6 +25,7 @@ from model_gallery.storage.volume import Volume
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.scan import Scan
 
+MIB = 1 << 20
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
 
@@ -106,6 +107,40 @@ def test_more_files_than_are_looked_at(volume: Volume, tmp_path: Path) -> None:
     assert facts.cut
     assert len(loose(lines)) == 3
     assert not scan(volume, max_files=5)[0].cut
+
+
+def test_folders_without_files_have_an_end_too(volume: Volume, tmp_path: Path) -> None:
+    for number in range(4):
+        (tmp_path / str(number)).mkdir()
+
+    assert scan(volume, max_files=3)[0].cut
+    assert not scan(volume, max_files=4)[0].cut
+
+
+def test_all_are_counted_and_the_first_are_told(
+    volume: Volume, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("model_gallery.worker.scan.MAX_LOOSE_FILES", 3)
+    for number in range(5):
+        put(tmp_path, f"{number}.gguf")
+
+    facts, lines = scan(volume)
+
+    assert len(loose(lines)) == 3
+    assert (facts.loose_files, facts.loose_bytes, facts.cut) == (5, 20, False)
+
+
+def test_long_paths_do_not_fill_the_log(volume: Volume, tmp_path: Path) -> None:
+    """Each of these takes six bytes in JSON for each of its own."""
+    deep = "/".join(["\x01" * 250] * 12)
+    for number in range(400):
+        put(tmp_path, f"{deep}/{number}.gguf")
+
+    facts, lines = scan(volume)
+
+    assert facts.loose_files == 400
+    assert sum(len(line.model_dump_json()) for line in lines) < 5 * MIB
+    assert len(loose(lines)) > 200
 
 
 def test_no_line_holds_more_than_fifty(volume: Volume, tmp_path: Path) -> None:

@@ -48,6 +48,8 @@ def text(found: Object, events: Sequence[Object] | None, now: datetime) -> str:
         _pairs(_head(found, now)),
         _section("Conditions", _conditions(found, now)),
         _section("Transfer", _transfer(found)),
+        _section("Plan", _plan(found)),
+        _section("Damage", _damage(found)),
         _section("Files", _files(found)),
         _section("Model", _pairs(_weights(found))),
         _section("Serving", _serving(found)),
@@ -76,6 +78,9 @@ def _head(found: Object, now: datetime) -> Iterable[tuple[str, Any]]:
         ("Size", facts.size_text(found)),
         ("Installed", status.get("installedTime")),
         ("Verified", status.get("verifiedTime")),
+        ("Checked", status.get("checkedTime")),
+        ("Update", (status.get("updateAvailable") or {}).get("revision")),
+        ("Made room for", (status.get("eviction") or {}).get("madeRoomFor")),
         ("Deletion policy", spec.get("deletionPolicy")),
         ("Suspended", "yes" if spec.get("suspend") else None),
     )
@@ -106,6 +111,39 @@ def _transfer(found: Object) -> str:
             ("Next try", facts.status_of(found).get("nextRetryTime")),
         )
     )
+
+
+def _plan(found: Object) -> str:
+    plan = facts.status_of(found).get("plan") or {}
+    rows = [
+        (
+            str(file.get("path", "")),
+            "" if file.get("sizeBytes") is None else sizes.to_text(file["sizeBytes"]),
+            str(file.get("sha256", "")),
+        )
+        for file in plan.get("files") or ()
+    ]
+    if not plan:
+        return ""
+    head = _pairs(
+        (
+            ("Revision", plan.get("revision")),
+            ("Files", plan.get("filesTotal")),
+            ("Size", sizes.to_text(plan.get("sizeBytes") or 0)),
+            ("To fetch", sizes.to_text(plan.get("fetchBytes") or 0)),
+            ("License", plan.get("license")),
+        )
+    )
+    return "\n".join(part for part in (head, _table(("PATH", "SIZE", "SHA256"), rows)) if part)
+
+
+def _damage(found: Object) -> str:
+    damage = facts.status_of(found).get("damage") or {}
+    rows = [
+        (str(item.get("path", "")), str(item.get("problem", "")))
+        for item in damage.get("problems") or ()
+    ]
+    return _table(("PATH", "PROBLEM"), rows)
 
 
 def _files(found: Object) -> str:
@@ -140,13 +178,35 @@ def _serving(found: Object) -> str:
     rows = [
         (
             str(pod.get("name", "")),
+            str(pod.get("backend", "")),
             str(pod.get("state", "")),
             sizes.to_text(pod["memoryBytes"]) if pod.get("memoryBytes") else "",
+            f"{pod['cpuMilli']}m" if pod.get("cpuMilli") is not None else "",
+            _requests(pod),
+            str(pod.get("lastUsedTime") or ""),
         )
         for pod in serving.get("pods") or ()
     ]
-    parts = (_pairs([("State", serving.get("state"))]), _table(("POD", "STATE", "MEMORY"), rows))
+    unload = serving.get("unload") or {}
+    told = (unload.get("time"), unload.get("reason"), unload.get("result"), unload.get("message"))
+    parts = (
+        _pairs(
+            (
+                ("State", serving.get("state")),
+                ("Last unload", " ".join(str(part) for part in told if part)),
+            )
+        ),
+        _table(("POD", "BACKEND", "STATE", "MEMORY", "CPU", "REQUESTS", "LAST-USED"), rows),
+    )
     return "\n".join(part for part in parts if part)
+
+
+def _requests(pod: Object) -> str:
+    """Such as `2 (1 wait)`; empty where the backend does not tell."""
+    if pod.get("running") is None:
+        return ""
+    waiting = pod.get("waiting")
+    return f"{pod['running']} ({waiting} wait)" if waiting else str(pod["running"])
 
 
 def _failure(found: Object) -> str:
