@@ -18,6 +18,7 @@ __all__ = ["MIB", "REPOSITORY", "Origin", "Worker"]
 
 REPOSITORY = Path(__file__).parents[2]
 MIB = 1 << 20
+_PROGRAM = ("model_gallery", "worker")
 _MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True)
@@ -59,12 +60,17 @@ class Origin:
 
 
 class Worker:
-    """Runs operations for one Model on one folder."""
+    """Runs operations for one Model on one folder.
+
+    Attributes:
+        failpoint: arguments of support/failpoint.py; empty: the worker runs as it is.
+    """
 
     def __init__(self, root: Path, uid: str = "uid-1") -> None:
         self.root = root
         self.uid = uid
         self.environment: dict[str, str] = {}
+        self.failpoint: tuple[str, ...] = ()
         self.log = root.parent / f"termination-{uid}"
         root.mkdir(exist_ok=True)
 
@@ -82,7 +88,8 @@ class Worker:
         }
 
     def start(self, wish: dict[str, Any], *, keep_output: bool = False) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "model_gallery", "worker"]
+        program = ("support.failpoint", *self.failpoint) if self.failpoint else _PROGRAM
+        command = [sys.executable, "-m", *program]
         stdout = subprocess.PIPE if keep_output else subprocess.DEVNULL
         return subprocess.Popen(
             command, env=self._environment(wish), stdout=stdout, stderr=subprocess.PIPE
@@ -91,7 +98,7 @@ class Worker:
     def _environment(self, wish: dict[str, Any]) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(REPOSITORY / "operator"),
+            "PYTHONPATH": f"{REPOSITORY / 'operator'}{os.pathsep}{REPOSITORY / 'tests'}",
             "MODEL_GALLERY_ROOT": str(self.root),
             "MODEL_GALLERY_TERMINATION_LOG": str(self.log),
             operation.ENV_OPERATION: json.dumps(wish),
