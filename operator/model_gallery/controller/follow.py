@@ -13,6 +13,7 @@ from model_gallery.controller import clock, kinds
 from model_gallery.errors import GalleryError
 from model_gallery.protocol import report
 from model_gallery.reconcile.manifests.job import CONTAINER
+from model_gallery.runtime import tasks
 from model_gallery.runtime.client import ApiClient
 from model_gallery.runtime.workqueue import Key
 
@@ -76,10 +77,7 @@ class Follower:
 
     async def close(self) -> None:
         """Ends all streams."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end(self._tasks.values())
 
     async def _follow(self, pod: Body) -> None:
         metadata = pod["metadata"]

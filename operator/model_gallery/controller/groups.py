@@ -7,11 +7,12 @@ from collections.abc import Iterable
 from model_gallery.api.v1alpha1.gallery import BackendStatus
 from model_gallery.api.v1alpha1.serving import ServingState
 from model_gallery.protocol.backend import BackendFacts
+from model_gallery.reconcile import serving
 from model_gallery.reconcile.serving import PodView
 
 __all__ = ["Sums", "grouped"]
 
-_FIGURES_SECONDS = 30.0
+_FIGURES_SECONDS = serving.FIGURES_PERIOD.total_seconds()
 
 
 class Sums:

@@ -21,6 +21,7 @@ from model_gallery.controller.fetch import Fetcher, Loaded
 from model_gallery.errors import GalleryError
 from model_gallery.reconcile.observed import IndexView, Meta
 from model_gallery.reconcile.resolution import Catalogue
+from model_gallery.runtime import tasks
 from model_gallery.runtime.workqueue import Key
 
 __all__ = ["IndexStore"]
@@ -131,10 +132,7 @@ class IndexStore:
 
     async def close(self) -> None:
         """Ends the fetches under way."""
-        tasks = [state.task for state in self._states.values() if state.task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end(state.task for state in self._states.values() if state.task is not None)
 
     def _state(self, meta: Meta) -> _State:
         place = (meta.namespace, meta.name)

@@ -28,6 +28,7 @@ from model_gallery.protocol.report import (
 )
 from model_gallery.reconcile import times
 from model_gallery.reconcile.manifests.job import CONTAINER
+from model_gallery.runtime import tasks
 from model_gallery.runtime.client import ApiClient
 from model_gallery.runtime.workqueue import Key
 
@@ -110,10 +111,7 @@ class Inventories:
 
     async def close(self) -> None:
         """Ends all reading."""
-        tasks = list(self._tasks.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await tasks.end(self._tasks.values())
 
     async def _take(self, pod: Body) -> None:
         metadata = pod["metadata"]

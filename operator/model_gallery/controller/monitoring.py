@@ -37,6 +37,7 @@ from model_gallery.protocol.backend import (
 )
 from model_gallery.reconcile import serving, sizes, times
 from model_gallery.reconcile.serving import PodView, Unload
+from model_gallery.runtime import tasks
 from model_gallery.runtime.cache import Cache
 from model_gallery.runtime.workqueue import Key
 
@@ -46,7 +47,7 @@ _LOG = logging.getLogger(__name__)
 _AT_ONCE = 64
 _TURN_SECONDS = 0.5
 _SOON_SECONDS = 2.0
-_FIGURES_SECONDS = 30.0
+_FIGURES_SECONDS = serving.FIGURES_PERIOD.total_seconds()
 _MOST_BACKOFF = 8
 _SLOWEST_SECONDS = 30.0
 _WORKING = frozenset({ServingState.BUSY})
@@ -193,10 +194,7 @@ class Monitor:
                 if costs.done():
                     costs.result()
         finally:
-            tasks = [costs, *self._running.values()]
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await tasks.end([costs, *self._running.values()])
             await self._session.close()
 
     async def _pause(self) -> None:
