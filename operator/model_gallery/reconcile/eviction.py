@@ -7,7 +7,6 @@ until somebody asks: a Model that came back by itself would take the room again.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from datetime import datetime
 
 from model_gallery.api.conditions import Reason
@@ -128,8 +127,11 @@ def _remove(
 
 def _begin(observed: ObservedModel, gallery: GalleryView, mark: Eviction, message: str) -> Outcome:
     running = [job for job in observed.workers if job.phase is WorkerPhase.ACTIVE]
+    stopping = workers.stop_all(observed)
+    if stopping:
+        return Act(stopping, Reason.EVICTED, message)
     if running:
-        return _stop(running, message)
+        return Wait(Reason.EVICTED, message, 30.0)
     return Act((_start(observed, gallery, mark),), Reason.EVICTED, message)
 
 
@@ -139,13 +141,6 @@ def _again(removal: WorkerView, message: str, now: datetime) -> Outcome:
         return Act((DeleteJob(removal.name, removal.uid),), Reason.EVICTED, message)
     reason, why, _, _ = attempts.failure_of(removal)
     return Stall(reason, f"{message}: the files could not be removed: {why}", left)
-
-
-def _stop(running: Sequence[WorkerView], message: str) -> Outcome:
-    to_delete = tuple(DeleteJob(job.name, job.uid) for job in running if not job.deleting)
-    if to_delete:
-        return Act(to_delete, Reason.EVICTED, message)
-    return Wait(Reason.EVICTED, message, 30.0)
 
 
 def _name(observed: ObservedModel, mark: Eviction) -> str:
