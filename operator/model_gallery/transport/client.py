@@ -302,49 +302,21 @@ def _whole(response: Response, max_bytes: int, end: float, too_large: Reason) ->
 def _pool_manager(
     targets: Targets, connections: Connections, context: ssl.SSLContext | None, stall_seconds: float
 ) -> urllib3.PoolManager:
-    class PlainConnection(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            return _connected(targets, connections, self)
-
-    class TlsConnection(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            return _connected(targets, connections, self)
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = PlainConnection
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = TlsConnection
-
     manager = urllib3.PoolManager(
         ssl_context=context,
         timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=stall_seconds),
         retries=False,
         maxsize=_CONNECTIONS_PER_HOST,
     )
-    manager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
+    manager.pool_classes_by_scheme = _pool_classes(
+        connections, lambda connection: _connected(targets, connection)
+    )
     return manager
 
 
 def _proxy_manager(
     policy: NetworkPolicy, connections: Connections, context: ssl.SSLContext
 ) -> urllib3.PoolManager:
-    class PlainConnection(HTTPConnection):
-        def _new_conn(self) -> socket.socket:
-            connections.add(self)
-            return super()._new_conn()
-
-    class TlsConnection(HTTPSConnection):
-        def _new_conn(self) -> socket.socket:
-            connections.add(self)
-            return super()._new_conn()
-
-    class PlainPool(HTTPConnectionPool):
-        ConnectionCls = PlainConnection
-
-    class TlsPool(HTTPSConnectionPool):
-        ConnectionCls = TlsConnection
-
     manager = urllib3.ProxyManager(
         policy.proxy,
         ssl_context=context,
@@ -353,8 +325,33 @@ def _proxy_manager(
         retries=False,
         maxsize=_CONNECTIONS_PER_HOST,
     )
-    manager.pool_classes_by_scheme = {"http": PlainPool, "https": TlsPool}
+    # The proxy is the administrator's word: its address is not judged.
+    manager.pool_classes_by_scheme = _pool_classes(connections, HTTPConnection._new_conn)  # noqa: SLF001
     return manager
+
+
+def _pool_classes(
+    connections: Connections, connect: Callable[[HTTPConnection], socket.socket]
+) -> dict[str, type[HTTPConnectionPool]]:
+    """Returns the pools by scheme whose connections are taken into account and made by `connect`."""
+
+    class PlainConnection(HTTPConnection):
+        def _new_conn(self) -> socket.socket:
+            connections.add(self)
+            return connect(self)
+
+    class TlsConnection(HTTPSConnection):
+        def _new_conn(self) -> socket.socket:
+            connections.add(self)
+            return connect(self)
+
+    class PlainPool(HTTPConnectionPool):
+        ConnectionCls = PlainConnection
+
+    class TlsPool(HTTPSConnectionPool):
+        ConnectionCls = TlsConnection
+
+    return {"http": PlainPool, "https": TlsPool}
 
 
 def _is_direct(host: str, no_proxy: Collection[str]) -> bool:
@@ -364,9 +361,8 @@ def _is_direct(host: str, no_proxy: Collection[str]) -> bool:
     )
 
 
-def _connected(targets: Targets, connections: Connections, connection: Any) -> socket.socket:
+def _connected(targets: Targets, connection: Any) -> socket.socket:
     """Connects to the first address of the host that answers, all of them having been judged."""
-    connections.add(connection)
     failure: OSError = OSError("the host has no address")
     for family, address in targets.resolve(connection.host, connection.port):
         made = socket.socket(family, socket.SOCK_STREAM)
