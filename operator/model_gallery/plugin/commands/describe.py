@@ -115,14 +115,6 @@ def _transfer(found: Object) -> str:
 
 def _plan(found: Object) -> str:
     plan = facts.status_of(found).get("plan") or {}
-    rows = [
-        (
-            str(file.get("path", "")),
-            "" if file.get("sizeBytes") is None else sizes.to_text(file["sizeBytes"]),
-            str(file.get("sha256", "")),
-        )
-        for file in plan.get("files") or ()
-    ]
     if not plan:
         return ""
     head = _pairs(
@@ -134,7 +126,7 @@ def _plan(found: Object) -> str:
             ("License", plan.get("license")),
         )
     )
-    return "\n".join(part for part in (head, _table(("PATH", "SIZE", "SHA256"), rows)) if part)
+    return "\n".join(part for part in (head, _listed(plan.get("files") or ())) if part)
 
 
 def _damage(found: Object) -> str:
@@ -149,17 +141,22 @@ def _damage(found: Object) -> str:
 def _files(found: Object) -> str:
     status = facts.status_of(found)
     files = status.get("files") or ()
+    shown = _listed(files)
+    omitted = (status.get("filesTotal") or 0) - len(files)
+    return f"{shown}\n({omitted} more)" if shown and omitted > 0 else shown
+
+
+def _listed(files: Sequence[Object]) -> str:
+    """Files of a status; of a planned one the size may be unknown."""
     rows = [
         (
             str(file.get("path", "")),
-            sizes.to_text(int(file.get("sizeBytes", 0))),
+            "" if file.get("sizeBytes") is None else sizes.to_text(file["sizeBytes"]),
             str(file.get("sha256", "")),
         )
         for file in files
     ]
-    shown = _table(("PATH", "SIZE", "SHA256"), rows)
-    omitted = (status.get("filesTotal") or 0) - len(files)
-    return f"{shown}\n({omitted} more)" if shown and omitted > 0 else shown
+    return _table(("PATH", "SIZE", "SHA256"), rows)
 
 
 def _weights(found: Object) -> Iterable[tuple[str, Any]]:
