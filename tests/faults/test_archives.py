@@ -338,9 +338,8 @@ def test_killed_while_unpacking_the_next_worker_finishes(
     assert not (worker.root / ".modelgallery" / "staging").exists()
 
 
-def test_killed_while_unpacking_and_removed_nothing_is_left(
-    server: FaultServer, worker: Worker
-) -> None:
+def kill_while_unpacking(server: FaultServer, worker: Worker) -> None:
+    """Leaves an install that was killed after its first members."""
     members = [(f"m/{n}.bin", random.Random(n).randbytes(MIB // 8)) for n in range(80)]  # noqa: S311
     process = worker.start(worker.install(offer(server, "big.tar", tar(members))))
     staging = worker.root / ".modelgallery" / "staging" / "uid-1"
@@ -348,6 +347,12 @@ def test_killed_while_unpacking_and_removed_nothing_is_left(
         assert process.poll() is None
     process.kill()
     process.communicate()
+
+
+def test_killed_while_unpacking_and_removed_nothing_is_left(
+    server: FaultServer, worker: Worker
+) -> None:
+    kill_while_unpacking(server, worker)
 
     assert worker.remove()[0] == 0
     assert worker.everything() == []
@@ -357,13 +362,7 @@ def test_killed_while_unpacking_and_changed_nothing_is_left(
     server: FaultServer, worker: Worker
 ) -> None:
     """The next plan has no archive; what the killed one fetched goes all the same."""
-    members = [(f"m/{n}.bin", random.Random(n).randbytes(MIB // 8)) for n in range(80)]  # noqa: S311
-    process = worker.start(worker.install(offer(server, "big.tar", tar(members))))
-    staging = worker.root / ".modelgallery" / "staging" / "uid-1"
-    while not [*staging.glob("*.unpacked/5.member")]:
-        assert process.poll() is None
-    process.kill()
-    process.communicate()
+    kill_while_unpacking(server, worker)
 
     assert worker.run(worker.install(offer(server, "m", b"m", unpack=False)))[0] == 0
     assert blobs(worker) == {digest(b"m")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
@@ -10,6 +9,7 @@ import pytest
 
 from support import kstatus
 from support.kube import KubectlError
+from support.stage import with_spec
 
 NAMESPACE = "crds"
 pytestmark = pytest.mark.integration
@@ -33,12 +33,6 @@ def kube(control_plane):
     document = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": NAMESPACE}}
     control_plane.kube.apply(document)
     return control_plane.kube
-
-
-def with_spec(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    changed = copy.deepcopy(body)
-    changed["spec"].update(changes)
-    return changed
 
 
 def create(kube, body: dict[str, Any]) -> None:

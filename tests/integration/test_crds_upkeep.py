@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from typing import Any
 
@@ -17,6 +16,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from support.kube import KubectlError
 from support.signmake import key
+from support.stage import with_spec
 
 NAMESPACE = "crds-upkeep"
 pytestmark = pytest.mark.integration
@@ -48,12 +48,6 @@ def model(**changes: Any) -> dict[str, Any]:
 
 def gallery(**changes: Any) -> dict[str, Any]:
     return with_spec(GALLERY, **changes)
-
-
-def with_spec(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    changed = copy.deepcopy(body)
-    changed["spec"].update(changes)
-    return changed
 
 
 def listing(**changes: Any) -> dict[str, Any]:

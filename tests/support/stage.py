@@ -27,6 +27,7 @@ __all__ = [
     "gallery",
     "kill_pod",
     "model",
+    "with_spec",
 ]
 
 API_VERSION = "modelgallery.dev/v1alpha1"
@@ -45,6 +46,11 @@ def model(name: str, namespace: str, **spec: Any) -> dict[str, Any]:
         "metadata": {"name": name, "namespace": namespace},
         "spec": {"galleryName": GALLERY, **spec},
     }
+
+
+def with_spec(body: dict[str, Any], **changes: Any) -> dict[str, Any]:
+    """Returns a copy of an object with other fields in its spec."""
+    return {**body, "spec": {**body["spec"], **changes}}
 
 
 def gallery(namespace: str, **spec: Any) -> list[dict[str, Any]]:
