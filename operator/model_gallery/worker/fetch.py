@@ -129,9 +129,10 @@ class Fetch:
         if file.staged is not None:
             self.contents.look(file.path, file.hashed, file.staged.read_at)
             file.staged.finish(layout.blob(digest))
-            if file.in_stretches:
-                marks.write(self.volume, digest, file.marker.marks(), self.operation.owner.uid)
         with self._lock:
+            if file.staged is not None and file.in_stretches:
+                # Files end in several threads, and all marks of a Model are made under one name.
+                marks.write(self.volume, digest, file.marker.marks(), self.operation.owner.uid)
             self._done[file.path] = ReceiptFile(
                 path=file.path, size_bytes=file.hashed, sha256=digest
             )
