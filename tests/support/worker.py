@@ -64,6 +64,7 @@ class Worker:
     def __init__(self, root: Path, uid: str = "uid-1") -> None:
         self.root = root
         self.uid = uid
+        self.module = "model_gallery"
         self.environment: dict[str, str] = {}
         self.log = root.parent / f"termination-{uid}"
         root.mkdir(exist_ok=True)
@@ -82,7 +83,7 @@ class Worker:
         }
 
     def start(self, wish: dict[str, Any], *, keep_output: bool = False) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", "model_gallery", "worker"]
+        command = [sys.executable, "-m", self.module, "worker"]
         stdout = subprocess.PIPE if keep_output else subprocess.DEVNULL
         return subprocess.Popen(
             command, env=self._environment(wish), stdout=stdout, stderr=subprocess.PIPE
