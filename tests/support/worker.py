@@ -65,6 +65,7 @@ class Worker:
         self.root = root
         self.uid = uid
         self.module = "model_gallery"
+        self.inside: tuple[str, ...] = ()
         self.environment: dict[str, str] = {}
         self.log = root.parent / f"termination-{uid}"
         root.mkdir(exist_ok=True)
@@ -83,7 +84,7 @@ class Worker:
         }
 
     def start(self, wish: dict[str, Any], *, keep_output: bool = False) -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-m", self.module, "worker"]
+        command = [*self.inside, sys.executable, "-m", self.module, "worker"]
         stdout = subprocess.PIPE if keep_output else subprocess.DEVNULL
         return subprocess.Popen(
             command, env=self._environment(wish), stdout=stdout, stderr=subprocess.PIPE

@@ -140,8 +140,9 @@ def test_a_look_that_the_volume_refuses_is_no_bug(
     def stale(*_: object, **__: object) -> None:
         raise OSError(errno.ESTALE, "stale")
 
-    with monkeypatch.context() as patch, pytest.raises(TransientError) as caught:
+    with monkeypatch.context() as patch:
         patch.setattr(os, "stat", stale)
-        act(volume)
+        with pytest.raises(TransientError) as caught:
+            act(volume)
 
     assert caught.value.reason is Reason.VOLUME_IO_ERROR
