@@ -1,129 +1,166 @@
-"""P24: a DNS server that misbehaves, with the worker's real resolver."""
+"""Names that Models fight over or share, with the real worker: nothing is overwritten, nothing is lost."""
 
 from __future__ import annotations
 
 import hashlib
-import os
-import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.faultserver import CLOSE, Act, FaultServer, Request, answer
-from support.faultserver import serve as serve_files
-from support.nameserver import GARBAGE, NXDOMAIN, SERVFAIL, SILENCE, NameServer, Reply, serve
-from support.worker import MIB, Worker
+from support.faultserver import FaultServer, answer, serve
+from support.worker import Worker
 
-DATA = random.Random(8).randbytes(12 * MIB)  # noqa: S311 - content
-HERE, NOBODY, INSIDE = "127.0.0.1", "127.0.0.9", "10.1.2.3"
-IMPATIENT = "timeout:1 attempts:1"
+CONFLICTS = {
+    "ds4flash.gguf": ("q2-imatrix", "q2-q4-imatrix", "q4"),
+    "llama-cpp/mmproj/mmproj-F32.gguf": ("9b", "27b", "122b-a10b", "397b-a17b"),
+    "mmproj-F16.gguf": ("gemma-4-31b-it", "ovisocr2"),
+    "mmproj/mmproj-F16.gguf": ("qwen3-vl-30b-a3b-instruct", "qwen3-vl-30b-a3b-thinking"),
+    "llama-cpp/mmproj/Qwen3-VL-Reranker-8B.mmproj-f16.gguf": ("8b", "2b-i1"),
+}
+"""The paths of LocalAI's public gallery under which entries publish different contents."""
 
 
-@pytest.fixture
-def names() -> Iterator[NameServer]:
-    if os.geteuid() != 0:
-        pytest.skip("another resolv.conf needs root")
-    with serve() as running:
-        yield running
+def digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 @pytest.fixture
 def server() -> Iterator[FaultServer]:
-    """Answers well, one request to a connection, so that each asks for the name anew."""
-    with serve_files() as running:
-
-        def behave(request: Request) -> Iterator[Act]:
-            yield from answer(DATA, request, headers="Connection: close\r\n")
-            yield CLOSE
-
-        running.behave = behave
-        yield running
+    """Every path is a file that holds its own name."""
+    with serve() as one:
+        one.behave = lambda request: answer(request.path.encode(), request)
+        yield one
 
 
-@pytest.fixture
-def worker(tmp_path: Path, names: NameServer) -> Worker:
-    one = Worker(tmp_path / "volume")
-    names.used_by(one)
-    return one
-
-
-def install(worker: Worker, server: FaultServer) -> tuple[int, str, str]:
-    port = server.url.rpartition(":")[2]
-    file: dict[str, Any] = {
-        "path": "m.gguf",
-        "url": f"http://models.test:{port}/m.gguf",
-        "sha256": hashlib.sha256(DATA).hexdigest(),
+def file(server: FaultServer, path: str, content: str) -> dict[str, Any]:
+    """A file whose content is told apart by a word."""
+    return {
+        "path": path,
+        "url": f"{server.url}/{content}",
+        "sha256": digest(f"/{content}".encode()),
     }
-    code, line = worker.run(worker.install(file))
-    return code, line.reason.value, line.message
 
 
-def is_published(worker: Worker) -> bool:
-    return worker.published() == {"m.gguf": hashlib.sha256(DATA).hexdigest()}
+def pair(tmp_path: Path) -> tuple[Worker, Worker]:
+    return Worker(tmp_path / "volume", "first"), Worker(tmp_path / "volume", "second")
 
 
-@pytest.mark.parametrize("reply", [NXDOMAIN, SERVFAIL, SILENCE, GARBAGE])
-def test_p24_a_name_that_does_not_resolve_may_resolve_later(
-    worker: Worker, server: FaultServer, names: NameServer, reply: Reply
+def blobs(worker: Worker) -> set[str]:
+    return {path.name for path in (worker.root / ".modelgallery/blobs/sha256").glob("*")}
+
+
+@pytest.mark.parametrize("path", CONFLICTS)
+def test_a_path_of_the_real_gallery_with_other_content_is_refused(
+    server: FaultServer, tmp_path: Path, path: str
 ) -> None:
-    names.used_by(worker, IMPATIENT)
-    names.reply = lambda _: reply
+    """Not overwritten, not fetched, and nothing else of the second Model is published either."""
+    held, *others = CONFLICTS[path]
+    first = Worker(tmp_path / "volume", held)
+    document = {"path": f"{held}.yaml", "content": f"name: {held}\n"}
+    assert first.run(first.install(file(server, path, held), documents=[document]))[0] == 0
+    before = first.everything(), first.published(), len(server.requests)
 
-    code, reason, message = install(worker, server)
+    for name in others:
+        second = Worker(tmp_path / "volume", name)
+        wish = second.install(
+            file(server, f"{name}.gguf", "weights"),
+            file(server, path, name),
+            documents=[{"path": f"{name}.yaml", "content": f"name: {name}\n"}],
+        )
+        code, result = second.run(wish)
 
-    assert (code, reason) == (10, "Unreachable")
-    assert "host models.test does not resolve" in message
-    assert names.asked
-    assert server.requests == []
-
-    names.reply = lambda _: (HERE,)
-    assert install(worker, server)[0] == 0
-    assert is_published(worker)
+        assert (code, result.reason) == (43, "PathConflict")
+        assert f"Model ns/{held} " in result.message
+        assert repr(path) in result.message
+        assert (first.everything(), first.published()) == before[:2]
+        # A size is asked for by a range of one byte.
+        assert {request.span for request in server.requests[before[2] :]} <= {(0, 1)}
 
 
-@pytest.mark.parametrize("reply", [NXDOMAIN, SERVFAIL, (NOBODY,)])
-def test_p24_a_name_that_is_lost_on_the_way_costs_no_byte(
-    worker: Worker, server: FaultServer, names: NameServer, reply: Reply
+def test_the_loser_of_a_conflict_goes_without_taking_the_winner_along(
+    server: FaultServer, tmp_path: Path
 ) -> None:
-    """The first request finds it, the next ones do not, and one worker gets past that."""
-    names.used_by(worker, IMPATIENT)
-    names.reply = lambda number: reply if 2 <= number <= 6 else (HERE,)
+    first, second = pair(tmp_path)
+    first.run(first.install(file(server, "mmproj-F16.gguf", "gemma")))
+    second.run(second.install(file(server, "mmproj-F16.gguf", "ovis")))
+    before = first.everything()
 
-    assert install(worker, server)[0] == 0
+    assert second.remove()[0] == 0
 
-    assert is_published(worker)
-    assert len(names.asked) > 6
-    assert server.sent < len(DATA) + MIB
+    assert first.everything() == before
 
 
-def test_p24_a_slow_name_server_is_waited_for(
-    worker: Worker, server: FaultServer, names: NameServer
+def test_the_loser_of_a_conflict_wins_once_the_first_is_gone(
+    server: FaultServer, tmp_path: Path
 ) -> None:
-    names.reply, names.seconds = lambda _: (HERE,), 0.5
+    first, second = pair(tmp_path)
+    wish = second.install(file(server, "mmproj-F16.gguf", "ovis"))
+    first.run(first.install(file(server, "mmproj-F16.gguf", "gemma")))
+    assert second.run(wish)[1].reason == "PathConflict"
+    first.remove()
 
-    assert install(worker, server)[0] == 0
-    assert is_published(worker)
+    assert second.run(wish)[0] == 0
+    assert second.published() == {"mmproj-F16.gguf": digest(b"/ovis")}
 
 
-def test_p24_of_two_addresses_the_one_that_answers_is_used(
-    worker: Worker, server: FaultServer, names: NameServer
+@pytest.mark.parametrize("path", ["a/shared.gguf", "b/other.gguf"], ids=["same path", "other path"])
+@pytest.mark.parametrize("leaver", [0, 1], ids=["the first goes", "the second goes"])
+def test_who_stays_stays_whole(server: FaultServer, tmp_path: Path, path: str, leaver: int) -> None:
+    """One content, two Models: it lies on the volume once and goes with the last of them."""
+    workers = pair(tmp_path)
+    for worker, place in zip(workers, ("a/shared.gguf", path), strict=True):
+        wish = worker.install(
+            file(server, place, "shared"),
+            file(server, f"{worker.uid}.gguf", worker.uid),
+            documents=[{"path": f"{worker.uid}.yaml", "content": f"name: {worker.uid}\n"}],
+        )
+        assert worker.run(wish)[0] == 0
+    assert blobs(workers[0]) == {digest(b"/shared"), digest(b"/first"), digest(b"/second")}
+    goes, stays = workers[leaver], workers[1 - leaver]
+
+    assert goes.remove()[0] == 0
+
+    owner = {"namespace": "ns", "name": stays.uid, "uid": stays.uid}
+    code, result = stays.run({"kind": "verify", "owner": owner})
+    assert (code, result.problems_total) == (0, 0)
+    assert stays.published() == {
+        ("a/shared.gguf", path)[1 - leaver]: digest(b"/shared"),
+        f"{stays.uid}.gguf": digest(f"/{stays.uid}".encode()),
+        f"{stays.uid}.yaml": digest(f"name: {stays.uid}\n".encode()),
+    }
+    assert blobs(stays) == {digest(b"/shared"), digest(f"/{stays.uid}".encode())}
+    assert stays.remove()[0] == 0
+    assert stays.everything() == []
+
+
+def test_who_moves_on_leaves_the_shared_content_to_the_other(
+    server: FaultServer, tmp_path: Path
 ) -> None:
-    names.reply = lambda _: (NOBODY, HERE)
+    """An update is a removal of what the new plan no longer has."""
+    first, second = pair(tmp_path)
+    for worker in (first, second):
+        worker.run(worker.install(file(server, "shared.gguf", "shared")))
 
-    assert install(worker, server)[0] == 0
-    assert is_published(worker)
+    code, _ = first.run(first.install(file(server, "own.gguf", "newer")))
+
+    assert code == 0
+    assert second.published() == {
+        "shared.gguf": digest(b"/shared"),
+        "own.gguf": digest(b"/newer"),
+    }
 
 
-def test_p24_t29_an_address_that_turns_inside_is_refused(
-    worker: Worker, server: FaultServer, names: NameServer
+def test_who_shares_a_path_cannot_change_it_for_the_other(
+    server: FaultServer, tmp_path: Path
 ) -> None:
-    names.reply = lambda number: (HERE,) if number == 1 else (INSIDE,)
+    first, second = pair(tmp_path)
+    for worker in (first, second):
+        worker.run(worker.install(file(server, "shared.gguf", "shared")))
 
-    code, reason, message = install(worker, server)
+    code, result = first.run(first.install(file(server, "shared.gguf", "newer")))
 
-    assert (code, reason) == (22, "TargetNotAllowed")
-    assert INSIDE in message
-    assert worker.published() == {}
-    assert len(server.requests) == 1
+    assert (code, result.reason) == (43, "PathConflict")
+    assert "ns/second" in result.message
+    assert second.published() == {"shared.gguf": digest(b"/shared")}

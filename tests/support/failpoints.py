@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from support.worker import REPOSITORY, Worker
+from support.worker import Worker
 
 __all__ = ["KILL", "POINTS", "Point", "at_point"]
 
@@ -96,7 +96,6 @@ def at_point(worker: Worker, name: str, act: str = KILL, *, wrote: int = 0) -> C
     note.unlink(missing_ok=True)
     worker.module = "support.failpoints"
     worker.environment = {
-        "PYTHONPATH": f"{REPOSITORY / 'operator'}:{REPOSITORY / 'tests'}",
         _ENV_POINT: name,
         _ENV_ACT: act,
         _ENV_BYTES: str(wrote),

@@ -59,7 +59,13 @@ class Origin:
 
 
 class Worker:
-    """Runs operations for one Model on one folder."""
+    """Runs operations for one Model on one folder.
+
+    Attributes:
+        module: what is run; another one may wrap the product (support/failpoints.py).
+        inside: a command that runs the worker's in other surroundings; empty: none.
+        environment: variables beside the usual ones.
+    """
 
     def __init__(self, root: Path, uid: str = "uid-1") -> None:
         self.root = root
@@ -93,7 +99,7 @@ class Worker:
     def _environment(self, wish: dict[str, Any]) -> dict[str, str]:
         return {
             "PATH": os.environ["PATH"],
-            "PYTHONPATH": str(REPOSITORY / "operator"),
+            "PYTHONPATH": f"{REPOSITORY / 'operator'}{os.pathsep}{REPOSITORY / 'tests'}",
             "MODEL_GALLERY_ROOT": str(self.root),
             "MODEL_GALLERY_TERMINATION_LOG": str(self.log),
             operation.ENV_OPERATION: json.dumps(wish),

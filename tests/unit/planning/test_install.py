@@ -122,6 +122,20 @@ def test_room(staged: int, free: int, inodes: int, refused: bool) -> None:
     assert str(free) in caught.value.message or str(inodes) in caught.value.message
 
 
+def test_the_missing_room_is_told_with_its_reserve() -> None:
+    plan = install.plan([Wanted("a", A, 1000)], found())
+    with pytest.raises(StalledError) as caught:
+        install.check_free(plan, 0, 50, 100)
+    assert caught.value.missing_bytes == 1050 - 50
+
+
+def test_a_quota_tells_what_is_missing() -> None:
+    plan = install.plan([Wanted("a", A, 1000)], found())
+    with pytest.raises(StalledError) as caught:
+        install.check_quota(plan, 400)
+    assert caught.value.missing_bytes == 600
+
+
 def test_the_last_owner_takes_the_content_along() -> None:
     mine = [Owned("a", A, "me"), Owned("b", B, "me")]
     theirs = [Owned("a", A, "them"), Owned("c", B, "them")]
