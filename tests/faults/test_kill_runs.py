@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import os
 import random
-import threading
 import time
 from pathlib import Path
 
 import pytest
 
 from support.faultserver import CLOSE, answer, serve
+from support.volumecheck import Watcher
 from support.worker import MIB, Worker
 
 RUNS = int(os.environ.get("MODEL_GALLERY_KILL_RUNS", "10"))
@@ -27,21 +27,6 @@ CONTENT = {
 }
 DOCUMENT = "name: m\n"
 CANARY = "a foreign file"
-
-
-class Checker(threading.Thread):
-    """Looks at the published paths all the time."""
-
-    def __init__(self, root: Path) -> None:
-        super().__init__(daemon=True)
-        self.root, self.wrong, self.ended = root, "", threading.Event()
-
-    def run(self) -> None:
-        while not self.ended.wait(0.002):
-            for name, data in CONTENT.items():
-                place = self.root / name
-                if place.exists() and place.read_bytes() != data:
-                    self.wrong = name
 
 
 @pytest.mark.parametrize("seed", range(RUNS))
@@ -71,8 +56,8 @@ def test_a_run_of_kills(tmp_path: Path, seed: int) -> None:
             for name, data in CONTENT.items()
         ]
         wish = worker.install(*files, documents=[{"path": "m.yaml", "content": DOCUMENT}])
-        checker = Checker(worker.root)
-        checker.start()
+        watcher = Watcher(worker.root, {name: [data] for name, data in CONTENT.items()})
+        watcher.start()
         kills = dice.randrange(1, 5)
         for _ in range(kills):
             process = worker.start(wish)
@@ -80,11 +65,10 @@ def test_a_run_of_kills(tmp_path: Path, seed: int) -> None:
             process.kill()
             process.communicate()
         code, line = worker.run(wish)
-        checker.ended.set()
-        checker.join()
+        wrong = watcher.end()
 
     assert (code, line.reason) == (0, "Succeeded")
-    assert checker.wrong == ""
+    assert wrong == ""
     found = worker.published()
     assert found.pop("dir/foreign") == hashlib.sha256(CANARY.encode()).hexdigest()
     assert found.pop("m.yaml") == hashlib.sha256(DOCUMENT.encode()).hexdigest()

@@ -270,6 +270,21 @@ def test_retain_leaves_the_files_and_nothing_of_ours(origin: Origin, worker: Wor
     assert worker.everything() == ["a", "a/model.gguf"]
 
 
+def test_a_link_in_the_place_of_a_folder_does_not_hold_a_removal_up(
+    origin: Origin, worker: Worker, tmp_path: Path
+) -> None:
+    """Files that stay are not looked for, nor is what a killed worker may have left beside them."""
+    worker.run(worker.install(wanted(origin)))
+    (worker.root / "a").rename(tmp_path / "moved")
+    (worker.root / "a").symlink_to(tmp_path / "moved")
+
+    code, _ = worker.remove(retain=True)
+
+    assert code == 0
+    assert worker.everything() == ["a"]
+    assert [path.name for path in (tmp_path / "moved").iterdir()] == ["model.gguf"]
+
+
 def test_a_planted_link_is_not_written_through(
     origin: Origin, worker: Worker, tmp_path: Path
 ) -> None:

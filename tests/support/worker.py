@@ -18,7 +18,6 @@ __all__ = ["MIB", "REPOSITORY", "Origin", "Worker"]
 
 REPOSITORY = Path(__file__).parents[2]
 MIB = 1 << 20
-_PROGRAM = ("model_gallery", "worker")
 _MEASURE = """
 import resource, subprocess, sys
 subprocess.run(sys.argv[1:], check=True)
@@ -63,14 +62,17 @@ class Worker:
     """Runs operations for one Model on one folder.
 
     Attributes:
-        failpoint: arguments of support/failpoint.py; empty: the worker runs as it is.
+        module: what is run; another one may wrap the product (support/failpoints.py).
+        inside: a command that runs the worker's in other surroundings; empty: none.
+        environment: variables beside the usual ones.
     """
 
     def __init__(self, root: Path, uid: str = "uid-1") -> None:
         self.root = root
         self.uid = uid
+        self.module = "model_gallery"
+        self.inside: tuple[str, ...] = ()
         self.environment: dict[str, str] = {}
-        self.failpoint: tuple[str, ...] = ()
         self.log = root.parent / f"termination-{uid}"
         root.mkdir(exist_ok=True)
 
@@ -88,8 +90,7 @@ class Worker:
         }
 
     def start(self, wish: dict[str, Any], *, keep_output: bool = False) -> subprocess.Popen[bytes]:
-        program = ("support.failpoint", *self.failpoint) if self.failpoint else _PROGRAM
-        command = [sys.executable, "-m", *program]
+        command = [*self.inside, sys.executable, "-m", self.module, "worker"]
         stdout = subprocess.PIPE if keep_output else subprocess.DEVNULL
         return subprocess.Popen(
             command, env=self._environment(wish), stdout=stdout, stderr=subprocess.PIPE

@@ -16,6 +16,7 @@ __all__ = [
     "receipt",
     "staging",
     "temporary",
+    "temporary_copy",
 ]
 
 Parts = tuple[str, ...]
@@ -52,3 +53,8 @@ def staging(model_uid: str, plan_digest: str = "") -> Parts:
 def temporary(model_uid: str) -> str:
     """The name beside a target under which a file is made before it is renamed."""
     return f".modelgallery-{model_uid}.tmp"
+
+
+def temporary_copy(model_uid: str) -> str:
+    """The name of a copy that is to become such a file, where the file system has no links."""
+    return f"{temporary(model_uid)}.copy"

@@ -1,8 +1,9 @@
 """Unfinished files, each with a journal of the stretches that are known to be on disk.
 
 Order: bytes, fdatasync, journal. So the journal never claims what a crash could take back, and a kill
-costs at most one stretch between two marks for each connection. The journal's header binds URL, size,
-validator and expected digest; under any other header the file begins at zero.
+costs at most one stretch between two marks for each connection. After an error of the disk nothing more
+is claimed: the system tells it to one caller only, whoever's bytes were lost. The journal's header binds
+URL, size, validator and expected digest; under any other header the file begins at zero.
 """
 
 from __future__ import annotations
@@ -45,6 +46,10 @@ class StagedFile:
     _file: int = -1
     _journal: int = -1
     _lock: threading.Lock = field(default_factory=threading.Lock)
+    _syncing: threading.Lock = field(default_factory=threading.Lock)
+    _asked: int = 0
+    _synced: int = 0
+    _lost: int = 0
 
     @classmethod
     def begin(
@@ -139,10 +144,13 @@ class StagedFile:
     def mark(self, start: int, end: int) -> None:
         """Makes a written stretch durable, then claims it."""
         with translated(self.parts, "sync"):
-            os.fdatasync(self._file)
+            self._sync()
             record = _RECORD.pack(start, end, self._proof(start, end))
             with self._lock:
-                os.lseek(self._journal, 0, os.SEEK_END)
+                length = os.lseek(self._journal, 0, os.SEEK_END)
+                # A record that a crash or a full volume tore would put all that follow out of step.
+                torn = (length - len(self.header)) % _RECORD.size
+                os.lseek(self._journal, length - torn, os.SEEK_SET)
                 os.write(self._journal, record)
 
     def restart(self, identity: list[object] | None = None) -> None:
@@ -163,6 +171,7 @@ class StagedFile:
     def finish(self, target: Parts) -> None:
         """Moves the whole file to its place; the caller makes the folder durable."""
         with translated(self.parts, "sync"):
+            self._check_sound()
             os.fchmod(self._file, 0o644)
             os.fsync(self._file)
         journalled = self._journal >= 0
@@ -177,6 +186,27 @@ class StagedFile:
             if descriptor >= 0:
                 os.close(descriptor)
         self._file = self._journal = -1
+
+    def _sync(self) -> None:
+        """Makes durable what the caller wrote; one sync serves all who waited for it."""
+        with self._lock:
+            self._asked += 1
+            mine = self._asked
+        with self._syncing:
+            self._check_sound()
+            if self._synced >= mine:
+                return
+            asked = self._asked
+            try:
+                os.fdatasync(self._file)
+            except OSError as error:
+                self._lost = error.errno or errno.EIO
+                raise
+            self._synced = asked
+
+    def _check_sound(self) -> None:
+        if self._lost:
+            raise OSError(self._lost, os.strerror(self._lost))
 
     @property
     def _journal_parts(self) -> Parts:

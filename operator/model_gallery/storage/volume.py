@@ -151,7 +151,7 @@ class Volume:
             StalledError: UnsafePath where something other than a regular file is there.
         """
         try:
-            with self.folder(parts[:-1]) as parent:
+            with self.folder(parts[:-1]) as parent, translated(parts, "look at"):
                 found = os.stat(parts[-1], dir_fd=parent, follow_symlinks=False)
         except FileNotFoundError:
             return None
@@ -307,7 +307,7 @@ class Volume:
         """Removes a folder of ours with all that is in it; links are removed, not followed."""
         for name in self.names(parts):
             inner = (*parts, name)
-            with self.folder(parts) as parent:
+            with self.folder(parts) as parent, translated(inner, "look at"):
                 mode = os.stat(name, dir_fd=parent, follow_symlinks=False).st_mode
             if stat.S_ISDIR(mode):
                 self.remove_tree(inner)

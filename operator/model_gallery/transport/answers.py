@@ -10,14 +10,14 @@ from urllib.parse import urlsplit
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError, TransientError
 
-__all__ = ["refusal", "retry_after_seconds", "shown"]
+__all__ = ["proxy_refusal", "refusal", "retry_after_seconds", "shown"]
 
 _MAX_RETRY_AFTER = 3600.0
 _SHOWN_CHARACTERS = 160
 _FIRST_ERROR, _FIRST_SERVER_ERROR = 400, 500
 _GONE = frozenset({404, 410})
 _FORBIDDEN = frozenset({401, 403})
-_TIMEOUT, _RANGE, _TOO_MANY, _UNAVAILABLE = 408, 416, 429, 503
+_PROXY, _TIMEOUT, _RANGE, _TOO_MANY, _UNAVAILABLE = 407, 408, 416, 429, 503
 
 
 def shown(url: str) -> str:
@@ -45,7 +45,17 @@ def refusal(status: int, headers: Mapping[str, str], url: str) -> GalleryError |
         return StalledError(Reason.NOT_FOUND, f"{where}: HTTP {status}; correct the URI")
     if status in _FORBIDDEN:
         return StalledError(Reason.UNAUTHORIZED, f"{where}: HTTP {status}; access is refused")
-    return StalledError(Reason.NOT_FOUND, f"{where}: HTTP {status}")
+    other = StalledError(Reason.NOT_FOUND, f"{where}: HTTP {status}")
+    return proxy_refusal(url) if status == _PROXY else other
+
+
+def proxy_refusal(url: str) -> StalledError:
+    """Returns the error of a proxy that asks for a user name and password."""
+    return StalledError(
+        Reason.UNAUTHORIZED,
+        f"{shown(url)}: the proxy asks for a user name and password (HTTP 407), and none is ever sent;"
+        " the administrator can let it know the pods by their addresses",
+    )
 
 
 def retry_after_seconds(text: str) -> float | None:

@@ -41,6 +41,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_MODIFIED = 304
 _BLOCK = 64 * 1024
 _CONNECTIONS_PER_HOST = 32
+_TUNNEL_REFUSED = "Tunnel connection failed: 407"
+"""How the standard library tells what a proxy answered to CONNECT; it keeps no status."""
 
 Authorize = Callable[[str], Mapping[str, str]]
 
@@ -383,6 +385,10 @@ def _connected(targets: Targets, connection: Any) -> socket.socket:
 def _translated(url: str, error: Exception) -> GalleryError:
     where = answers.shown(url)
     reason = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
+    if isinstance(reason, urllib3.exceptions.ProxyError):
+        reason = reason.original_error
+        if str(reason).startswith(_TUNNEL_REFUSED):
+            return answers.proxy_refusal(url)
     if isinstance(reason, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(reason):
         text = str(reason).partition("CERTIFICATE_VERIFY_FAILED]")[2].strip(" )'") or str(reason)
         return StalledError(Reason.CERTIFICATE_INVALID, f"{where}: {text[:150]}")

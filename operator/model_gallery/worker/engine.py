@@ -372,7 +372,8 @@ class Engine:
         elif error.reason is Reason.SIZE_MISMATCH and not file.second_time:
             file.second_time = True
             file.throw_away()
-        elif not isinstance(error, TransientError):
+        elif not isinstance(error, TransientError) or error.reason is Reason.VOLUME_IO_ERROR:
+            # After an error of the disk only another process, with what the journal claims, is believed.
             self._fail(error)
         else:
             self._pause(task, error)

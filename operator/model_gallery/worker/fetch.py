@@ -131,7 +131,7 @@ class Fetch:
             file.staged.finish(layout.blob(digest))
         with self._lock:
             if file.staged is not None and file.in_stretches:
-                # One at a time: whoever works for this Model writes under the same temporary name.
+                # Files end in several threads, and all marks of a Model are made under one name.
                 marks.write(self.volume, digest, file.marker.marks(), self.operation.owner.uid)
             self._done[file.path] = ReceiptFile(
                 path=file.path, size_bytes=file.hashed, sha256=digest

@@ -92,7 +92,7 @@ class Install:
         if archives.wanted:
             wish, plan, found = self._unpacked(archives, wish, contents, checked)
         self.contents.check_indexes(wish.files)
-        receipt = self._receipt(contents, plan, found, archives)
+        receipt = self._receipt(contents, plan, archives)
         receipts.write(self.volume, receipt)
         archives.settle(receipt.files)
         self._publish(receipt, plan, found, wish)
@@ -310,14 +310,15 @@ class Install:
         self,
         contents: Mapping[str, ReceiptFile],
         plan: Plan,
-        found: Found,
         archives: Archives,
     ) -> Receipt:
         owner = self.operation.owner
         standing = receipts.read_all(self.volume).get(owner.uid)
+        # After a kill in an update one path has two contents, and both are ours to remove.
+        known = {(file.path, file.sha256) for file in standing.everything} if standing else ()
         leaving = [
             ReceiptFile(path=path, size_bytes=0, sha256=digest)
-            for path, digest in found.own.items()
+            for path, digest in sorted(known)
             if path in plan.leaving or contents[path].sha256 != digest
         ]
         return Receipt(
@@ -354,7 +355,7 @@ class Install:
         if file.path in found.own and standing is not None:
             beside = (*parts[:-1], temporary)
             self.volume.remove(beside)
-            self.volume.link(blob, beside, f"{temporary}.copy")
+            self.volume.link(blob, beside, layout.temporary_copy(self.operation.owner.uid))
             self.volume.rename(beside, parts)
         elif (
             not self.volume.link(blob, parts, temporary, durable=False)
@@ -382,6 +383,7 @@ class Install:
         )
         leaving += [Owned("", content.sha256, receipt.owner) for content in expired]
         mine += [Owned("", content.sha256, receipt.owner) for content in kept]
+        sweep.remove_temporaries(self.volume, receipt.uid, receipt)
         sweep.carry_out(self.volume, removal.plan(leaving, [*owned, *mine]))
         sweep.remove_archives(self.volume, receipt, everyone, kept=receipt.files)
         files = tuple(self._settled(file, wish) for file in receipt.files)

@@ -9,7 +9,7 @@ from model_gallery.planning import remove as planning
 from model_gallery.planning.install import Owned
 from model_gallery.protocol.operation import RemoveOperation
 from model_gallery.protocol.report import ResultLine
-from model_gallery.storage import receipts
+from model_gallery.storage import layout, receipts
 from model_gallery.storage.volume import Volume
 from model_gallery.worker import sweep
 
@@ -28,6 +28,7 @@ class Remove:
         uid = self.operation.owner.uid
         everyone = receipts.read_all(self.volume)
         receipt = everyone.get(uid)
+        sweep.remove_temporaries(self.volume, uid, receipt)
         if receipt is not None:
             mine = [Owned(file.path, file.sha256, receipt.owner) for file in receipt.everything]
             mine += [Owned("", content.sha256, receipt.owner) for content in receipt.kept]
@@ -39,4 +40,6 @@ class Remove:
             sweep.remove_archives(self.volume, receipt, everyone, kept=())
         sweep.remove_staging(self.volume, uid)
         receipts.remove(self.volume, uid)
+        for folder in (layout.BLOBS, layout.MARKS):
+            self.volume.remove_empty(folder)
         return ResultLine(reason=Reason.SUCCEEDED)

@@ -11,7 +11,7 @@ from model_gallery.storage import layout, marks
 from model_gallery.storage.receipts import KeptContent, Receipt, ReceiptFile
 from model_gallery.storage.volume import Volume
 
-__all__ = ["carry_out", "owned", "remove_archives", "remove_staging"]
+__all__ = ["carry_out", "owned", "remove_archives", "remove_staging", "remove_temporaries"]
 
 
 def owned(everyone: Mapping[str, Receipt], *, without: str) -> list[Owned]:
@@ -84,6 +84,21 @@ def remove_archives(
     needed |= {one.sha256 for other in others for one in other.archives if not one.members}
     blobs = sorted({archive.sha256 for archive in receipt.archives} - needed)
     carry_out(volume, Removal((), tuple(blobs)))
+
+
+def remove_temporaries(volume: Volume, uid: str, receipt: Receipt | None) -> None:
+    """Removes what a kill left under a temporary name: it may be gigabytes, and no receipt names it.
+
+    Args:
+        receipt: names the folders in which something may have been made; None: only our own.
+    """
+    files = receipt.everything if receipt is not None else ()
+    folders = {tuple(file.path.split("/"))[:-1] for file in files}
+    for folder in sorted(folders | {layout.RECEIPTS, layout.BLOBS, layout.MARKS}):
+        if not volume.is_folder(folder):
+            continue
+        for name in (layout.temporary(uid), layout.temporary_copy(uid)):
+            volume.remove((*folder, name))
 
 
 def remove_staging(volume: Volume, uid: str) -> None:

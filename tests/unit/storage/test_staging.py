@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from model_gallery.api.conditions import Reason
-from model_gallery.errors import StalledError
+from model_gallery.errors import StalledError, TransientError
 from model_gallery.storage import staging
 from model_gallery.storage.staging import StagedFile
 from model_gallery.storage.volume import Volume
@@ -167,3 +170,80 @@ def test_a_finished_file_is_in_its_place_and_readable(volume: Volume, tmp_path: 
     assert (tmp_path / "blobs" / "x").read_bytes() == b"content"
     assert (tmp_path / "blobs" / "x").stat().st_mode & 0o777 == 0o644
     assert volume.names(FOLDER) == []
+
+
+def test_a_torn_record_costs_no_record_after_it(volume: Volume) -> None:
+    marked(volume, (0, 100))
+    opened = volume.open_file(JOURNAL, write=True)
+    with os.fdopen(opened, "ab") as file:
+        file.write(b"torn")
+
+    second = begin(volume)
+    second.mark(500, 800)
+    second.close()
+
+    third = begin(volume)
+    assert third.marked == [(0, 100), (500, 800)]
+    third.close()
+
+
+def test_after_an_error_of_the_disk_nothing_is_claimed(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second sync of the same bytes succeeds, though they are lost: the system forgets."""
+    first = begin(volume)
+    first.write_at(0, DATA[:1000])
+    errors = [OSError(errno.EIO, "lost")]
+    monkeypatch.setattr(os, "fdatasync", lambda _: _raise(errors))
+
+    for act in (lambda: first.mark(0, 100), lambda: first.mark(100, 200), _finish(first)):
+        with pytest.raises(TransientError) as caught:
+            act()
+        assert caught.value.reason is Reason.VOLUME_IO_ERROR
+
+    assert errors == []
+    first.close()
+    second = begin(volume)
+    assert second.marked == []
+    second.close()
+
+
+def test_one_sync_serves_all_who_wait(volume: Volume, monkeypatch: pytest.MonkeyPatch) -> None:
+    staged = begin(volume)
+    begun, go_on, synced = threading.Event(), threading.Event(), []
+
+    def fdatasync(_: int) -> None:
+        synced.append(1)
+        begun.set()
+        assert go_on.wait(30)
+
+    monkeypatch.setattr(os, "fdatasync", fdatasync)
+    staged.write_at(0, DATA[:800])
+    threads = [
+        threading.Thread(target=staged.mark, args=(start, start + 100), daemon=True)
+        for start in range(0, 800, 100)
+    ]
+    threads[0].start()
+    assert begun.wait(30)
+    for thread in threads[1:]:
+        thread.start()
+    while staged._asked < len(threads):
+        pass
+    go_on.set()
+    for thread in threads:
+        thread.join()
+
+    assert len(synced) == 2
+    staged.close()
+    again = begin(volume)
+    assert sorted(again.marked) == [(start, start + 100) for start in range(0, 800, 100)]
+    again.close()
+
+
+def _raise(errors: list[OSError]) -> None:
+    if errors:
+        raise errors.pop()
+
+
+def _finish(staged: StagedFile) -> Callable[[], None]:
+    return lambda: staged.finish(("blob",))

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
 import pytest
 
 from model_gallery.api.conditions import Reason
-from model_gallery.errors import StalledError
+from model_gallery.errors import StalledError, TransientError
 from model_gallery.storage.volume import Volume
 
 
@@ -127,3 +128,21 @@ def test_empty_folders_go_up_to_the_first_that_is_not(volume: Volume, root: Path
     volume.remove_empty(("a", "b", "c"))
 
     assert [path.name for path in (root / "a").iterdir()] == ["stays"]
+
+
+@pytest.mark.parametrize("act", [lambda it: it.facts(("a",)), lambda it: it.remove_tree(())])
+def test_a_look_that_the_volume_refuses_is_no_bug(
+    volume: Volume, root: Path, monkeypatch: pytest.MonkeyPatch, act
+) -> None:
+    """A stale handle, as NFS gives one."""
+    (root / "a").write_text("x")
+
+    def stale(*_: object, **__: object) -> None:
+        raise OSError(errno.ESTALE, "stale")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "stat", stale)
+        with pytest.raises(TransientError) as caught:
+            act(volume)
+
+    assert caught.value.reason is Reason.VOLUME_IO_ERROR

@@ -1,11 +1,16 @@
-"""Through a proxy: who is asked, what it is told, and what is judged before (P70 without passwords)."""
+"""Through a proxy: who is asked, what it is told, and what is judged before (P70)."""
 
 from __future__ import annotations
+
+import http.server
+import socket
+import threading
+from collections.abc import Iterator
 
 import pytest
 
 from model_gallery.api.conditions import Reason
-from model_gallery.errors import StalledError
+from model_gallery.errors import StalledError, TransientError
 from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.transport.client import HttpClient
 from support.scripted import Answer, serve
@@ -54,3 +59,50 @@ def test_an_inside_address_is_not_even_asked_of_the_proxy(host: str) -> None:
 
         assert proxy.asked == []
     assert caught.value.reason is Reason.TARGET_NOT_ALLOWED
+
+
+@pytest.fixture
+def closed_proxy() -> Iterator[str]:
+    """The URL of a proxy that serves nobody without a password."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(407)
+            self.send_header("Proxy-Authenticate", 'Basic realm="proxy"')
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_CONNECT = do_GET  # noqa: N815 - the standard library asks for this name
+
+        def log_message(self, *_: object) -> None:
+            """Says nothing."""
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_wants_a_password_is_named(closed_proxy: str, scheme: str) -> None:
+    with pytest.raises(StalledError) as caught:
+        client(closed_proxy).fetch(f"{scheme}://models.example/a?sig=secret", max_bytes=100)
+
+    assert caught.value.reason is Reason.UNAUTHORIZED
+    assert "the proxy asks for a user name and password" in caught.value.message
+    assert "secret" not in caught.value.message
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_a_proxy_that_is_not_there_is_transient(scheme: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    with pytest.raises(TransientError) as caught:
+        client(f"http://127.0.0.1:{port}").fetch(f"{scheme}://models.example/a", max_bytes=100)
+
+    assert caught.value.reason is Reason.UNREACHABLE
+    assert "Connection refused" in caught.value.message
+    assert "OSError(" not in caught.value.message
