@@ -79,15 +79,18 @@ class Origin:
         inside = file.is_relative_to(self.folder.resolve())
         return content.Stored(file.read_bytes()) if inside and file.is_file() else None
 
-    def count(self, path: str, **amounts: int) -> None:
+    def begin(self, path: str, address: tuple[str, int]) -> Counters:
+        """Counts a request; what it adds after a reset is forgotten with what it added before."""
         with self.lock:
             counters = self.counters.setdefault(path, Counters())
+            counters.requests += 1
+            counters.connections.add(address)
+            return counters
+
+    def count(self, counters: Counters, **amounts: int) -> None:
+        with self.lock:
             for name, amount in amounts.items():
                 setattr(counters, name, getattr(counters, name) + amount)
-
-    def count_connection(self, path: str, address: tuple[str, int]) -> None:
-        with self.lock:
-            self.counters.setdefault(path, Counters()).connections.add(address)
 
     def pace(self, path: str, rate: int, amount: int) -> None:
         """Waits until all connections of the path together stay below the rate."""
@@ -106,6 +109,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     origin: Origin
+    counters: Counters
 
     def do_GET(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -144,8 +148,7 @@ class Handler(BaseHTTPRequestHandler):
         return b"".join(pieces)
 
     def _serve(self, path: str) -> None:
-        self.origin.count(path, requests=1)
-        self.origin.count_connection(path, self.client_address)
+        self.counters = self.origin.begin(path, self.client_address)
         faults = self.origin.faults.get(path, {})
         body = self.origin.body(path)
         if body is not None and faults.get("corrupt"):
@@ -156,7 +159,7 @@ class Handler(BaseHTTPRequestHandler):
         elif "status" in faults or body is None:
             self._answer_status(HTTPStatus(faults.get("status", HTTPStatus.NOT_FOUND)))
         elif self._unchanged(body.etag):
-            self.origin.count(path, not_modified=1)
+            self.origin.count(self.counters, not_modified=1)
             self.send_response(HTTPStatus.NOT_MODIFIED)
             self.send_header("ETag", body.etag)
             self.end_headers()
@@ -225,13 +228,15 @@ class Handler(BaseHTTPRequestHandler):
             piece = body.read(start + sent, min(step, end - start - sent))
             if rate:
                 self.origin.pace(path, rate, len(piece))
+            # Before they go: whoever has them all asks for the figures at once.
+            self.origin.count(self.counters, bytes=len(piece))
             try:
                 self.wfile.write(piece)
             except OSError:  # the client went away, which tests do on purpose
+                self.origin.count(self.counters, bytes=-len(piece))
                 self.close_connection = True
                 return
             sent += len(piece)
-            self.origin.count(path, bytes=len(piece))
 
     def _answer_json(self, value: object) -> None:
         data = json.dumps(value).encode()

@@ -71,6 +71,7 @@ def kube(control_plane):
         found.run("patch", "gallery", "old", "-n", NAMESPACE, *_merge(metadata={"finalizers": []}))
     for document in documents:
         found.run("delete", document["kind"], document["metadata"]["name"])
+    wait_until("the policy is gone from the server's memory", lambda: not _is_in_force(found), 60)
     found.run("delete", "namespace", NAMESPACE, "--wait=false")
 
 

@@ -67,6 +67,11 @@ def kube(control_plane):
     yield found
     for document in documents:
         found.run("delete", document["kind"], document["metadata"]["name"])
+    wait_until(
+        "the policy is gone from the server's memory",
+        lambda: not sidecars(admitted(found, pod())),
+        60,
+    )
 
 
 def test_off_by_default_and_where_it_is_not_served(control_plane) -> None:
