@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 
+from model_gallery.api.conditions import ConditionType, Reason
 from model_gallery.api.v1alpha1.gallery import BackendStatus, BackendType
 from model_gallery.api.v1alpha1.model import ModelSpec
 from model_gallery.api.v1alpha1.serving import ServingState, UnloadStatus
@@ -368,9 +369,8 @@ class Monitor:
             spec = kinds.spec_of(ModelSpec, body)
             if spec is None:
                 continue
-            deleting = "deletionTimestamp" in body["metadata"]
             names = frozenset(kinds.known_as(body))
-            for wish in serving.to_unload(spec, names, [state.view], now, deleting=deleting):
+            for wish in serving.to_unload(spec, names, [state.view], now, going=_going(body)):
                 found.setdefault(wish.model, (body, wish))
         room = serving.to_make_room(
             state.view,
@@ -462,6 +462,18 @@ def _shape(facts: BackendFacts) -> object:
         facts.message,
         sorted((model.name, model.state, model.message) for model in facts.models),
     )
+
+
+def _going(body: Body) -> str:
+    """Returns why a Model's files are about to go; empty: they stay."""
+    if "deletionTimestamp" in body["metadata"]:
+        return serving.UnloadReason.DELETED
+    status = body.get("status") or {}
+    waits = any(
+        (item["type"], item["reason"]) == (ConditionType.RECONCILING, Reason.IN_USE)
+        for item in status.get("conditions") or ()
+    )
+    return serving.UnloadReason.REPLACED if waits and status.get("staged") else ""
 
 
 def _is_same(known: UnloadStatus | None, fresh: UnloadStatus) -> bool:

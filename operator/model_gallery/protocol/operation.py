@@ -153,6 +153,7 @@ class InstallOperation(_Message):
         recheck: whether what lies on the volume is read and compared before it is taken as it is;
             what is damaged is mended.
         plan_only: tell what would be fetched, and change nothing.
+        fetch_only: bring the contents whose digests are promised onto the volume, and publish nothing.
         keep_seconds: how long contents of an earlier plan stay for a way back.
         checksums_required: whether a file without a promised digest is refused.
         signature_keys: public keys in PEM, one of which must have signed the files; empty: no signature
@@ -173,6 +174,7 @@ class InstallOperation(_Message):
     safe_formats: bool = False
     recheck: bool = False
     plan_only: bool = False
+    fetch_only: bool = False
     keep_seconds: int = 0
     checksums_required: bool = False
     signature_keys: tuple[str, ...] = ()

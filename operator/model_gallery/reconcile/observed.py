@@ -249,6 +249,11 @@ class ObservedModel:
     progress: tuple[ProgressLine, datetime] | None = None
     namespace_ending: bool = False
 
+    @property
+    def identity(self) -> str:
+        """Namespace and name, as sidecars speak of a Model."""
+        return f"{self.meta.namespace}/{self.meta.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class IndexView:

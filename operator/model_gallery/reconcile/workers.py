@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_gallery.api import labels
 from model_gallery.api.v1alpha1.gallery import Checksums, Formats, GallerySpec
-from model_gallery.api.v1alpha1.model import StoragePlace
+from model_gallery.api.v1alpha1.model import ModelStatus, StoragePlace
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.protocol.operation import (
     InstallOperation,
@@ -13,7 +13,7 @@ from model_gallery.protocol.operation import (
     ScanOperation,
     VerifyOperation,
 )
-from model_gallery.reconcile import sizes
+from model_gallery.reconcile import names, sizes
 from model_gallery.reconcile.actions import DeleteJob, StartWorker
 from model_gallery.reconcile.manifests import job as job_manifest
 from model_gallery.reconcile.observed import (
@@ -25,7 +25,7 @@ from model_gallery.reconcile.observed import (
 )
 from model_gallery.reconcile.plan import Plan
 
-__all__ = ["install", "job", "owner", "scan_job", "stop_all", "verify"]
+__all__ = ["attempt_name", "install", "job", "owner", "scan_job", "stop_all", "verify"]
 
 _Operation = InstallOperation | VerifyOperation
 
@@ -99,6 +99,21 @@ def job(
     )
     payload = wanted.payload if wanted.in_config_map else None
     return StartWorker(job_manifest.manifest(wanted, observed.meta, observed.settings), payload)
+
+
+def attempt_name(operation: str, observed: ObservedModel, status: ModelStatus, plan: Plan) -> str:
+    """Returns the name of a Job that brings files: a new one after each success and each failure."""
+    since = status.resolved.resolved_time if status.resolved else None
+    newer = status.update_available
+    return names.worker_name(
+        observed.meta.name,
+        operation,
+        observed.meta.uid,
+        plan.digest,
+        status.attempts,
+        since or "",
+        newer.found_time if newer else "",
+    )
 
 
 def stop_all(observed: ObservedModel) -> tuple[DeleteJob, ...]:

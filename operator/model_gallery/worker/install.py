@@ -83,6 +83,9 @@ class Install:
         planning.check_free(plan, self._staged_bytes(), *self.volume.free())
         self.fetcher.good = checked.damaged
         contents = {} if archives.wanted else self._signature_first(plan, wish)
+        if self.operation.fetch_only:
+            self._contents(plan, wish, contents.keys() | _unpromised(wish))
+            return self._planned(plan, wish)
         contents |= self._contents(plan, wish, contents)
         if not archives.wanted:
             self._check_signature(wish, contents, archives)
@@ -449,6 +452,12 @@ class Install:
             digest=sha256_of_value(sorted([file.path, file.sha256] for file in fetched)),
             model=self.contents.facts(),
         )
+
+
+def _unpromised(wish: Wish) -> set[str]:
+    """Returns what nobody could find again among the contents, which are known by their digests."""
+    unknown = {path for path, remote in wish.files.items() if not remote.sha256}
+    return unknown | wish.documents.keys()
 
 
 def _is_promised(remote: RemoteFile) -> bool:

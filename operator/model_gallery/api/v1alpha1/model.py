@@ -40,6 +40,7 @@ __all__ = [
     "Progress",
     "Resolved",
     "S3Source",
+    "Staged",
     "StoragePlace",
     "UpdateAvailable",
     "UpdateMode",
@@ -257,6 +258,15 @@ class UpdatePolicy(ApiType):
         le=31536000,
         description="How long replaced files are kept, so that going back needs no download.",
     )
+    wait_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=1800,
+        description=(
+            "How long fetched files wait to replace those that pods have in memory; idle pods are asked to"
+            " give the model back. 0: no wait. What a pod has opened stays as it was in any case."
+        ),
+    )
 
 
 class ModelSpec(ApiType):
@@ -401,6 +411,13 @@ class Eviction(ApiType):
     )
 
 
+class Staged(ApiType):
+    """What was fetched ahead, while pods have the present files in memory."""
+
+    plan_digest: str = Field(max_length=64, description="The plan that it was fetched for.")
+    time: Time = Field(description="Since when it waits to be published.")
+
+
 class LastFailure(ApiType):
     """The last failed attempt for a plan."""
 
@@ -543,6 +560,10 @@ class ModelStatus(ApiType):
     )
     damage: Damage | None = Field(
         default=None, description="Files found missing or changed; gone when they are mended."
+    )
+    staged: Staged | None = Field(
+        default=None,
+        description="What was fetched and waits for pods that have the present files in memory.",
     )
     eviction: Eviction | None = Field(
         default=None, description="Why the files were taken away; gone when they are wished back."
