@@ -374,6 +374,7 @@ class Monitor:
                 found.setdefault(wish.model, (body, wish))
         room = serving.to_make_room(
             state.view,
+            frozenset(name for body in bodies for name in kinds.known_as(body)),
             max_loaded=target.max_loaded,
             max_memory=sizes.from_quantity(target.max_memory),
             now=now,

@@ -436,17 +436,23 @@ def _age(pod: PodView, model: LoadedModel, now: datetime) -> tuple[float, float,
 
 
 def to_make_room(
-    pod: PodView, *, max_loaded: int, max_memory: int | None, now: datetime
+    pod: PodView, ours: frozenset[str], *, max_loaded: int, max_memory: int | None, now: datetime
 ) -> list[Unload]:
     """Returns the wishes that a pod's limits make, the longest unused first.
 
     Args:
+        ours: names of all Models that it may hold; what nobody declared counts, and is left alone.
         max_loaded: 0: no limit.
         max_memory: bytes of the whole pod; None: no limit.
     """
     loaded = _loaded(pod)
-    idle = [model for model in loaded if model.state is ServingState.LOADED]
-    idle = [model for model in idle if not _is_resting(pod, model, now)]
+    idle = [
+        model
+        for model in loaded
+        if model.state is ServingState.LOADED
+        and holds(ours, model)
+        and not _is_resting(pod, model, now)
+    ]
     idle.sort(key=lambda model: _age(pod, model, now))
     wishes = []
     surplus = len(loaded) - max_loaded if max_loaded else 0

@@ -230,7 +230,8 @@ def test_what_is_replaced_goes_when_it_is_idle_and_nobody_is_fought_with() -> No
 
 
 def room(view: PodView, most: int = 0, memory: int | None = None) -> list[str]:
-    found = serving.to_make_room(view, max_loaded=most, max_memory=memory, now=b.NOW)
+    ours = frozenset("xyz")
+    found = serving.to_make_room(view, ours, max_loaded=most, max_memory=memory, now=b.NOW)
     return [wish.model for wish in found]
 
 
@@ -247,6 +248,11 @@ def test_of_equal_ones_the_first_that_came_goes() -> None:
     assert room(
         pod(loaded("x"), loaded("y"), used=same, since={"x": AGO[100], "y": AGO[1000]}), 1
     ) == ["y"]
+
+
+def test_what_nobody_declared_counts_and_stays() -> None:
+    view = pod(loaded("x"), loaded("foreign"), used={"x": AGO[20], "foreign": AGO[1000]})
+    assert room(view, 1) == ["x"]
 
 
 def test_what_works_stays() -> None:
