@@ -401,7 +401,7 @@ class Monitor:
             unloaded = {**(state.view.unloaded or {}), wish.model: now}
             state.view = replace(state.view, unloaded=unloaded)
             state.due = _now() + _SOON_SECONDS
-        elif _is_same(state.unloads.get(metadata["uid"]), fresh):
+        elif _is_same(state.unloads.get(metadata["uid"]) or _shown(body), fresh):
             # What fails in the same way at every look is written once, with the time of the first.
             return
         self._unloads[metadata["uid"]] = state.unloads[metadata["uid"]] = fresh
@@ -475,6 +475,12 @@ def _going(body: Body) -> str:
         for item in status.get("conditions") or ()
     )
     return serving.UnloadReason.REPLACED if waits and status.get("staged") else ""
+
+
+def _shown(body: Body) -> UnloadStatus | None:
+    """Returns what the status tells of the last wish to unload: a restart has nothing new to say."""
+    shown = ((body.get("status") or {}).get("serving") or {}).get("unload")
+    return UnloadStatus.model_validate(shown) if shown else None
 
 
 def _is_same(known: UnloadStatus | None, fresh: UnloadStatus) -> bool:
