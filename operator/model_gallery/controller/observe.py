@@ -428,6 +428,7 @@ def _owned(body: Body) -> OwnedModel:
         uid=metadata["uid"],
         entry=_entry_of(body),
         by=annotations.get(labels.ANNOTATION_INSTALLED_BY, ""),
+        defaults=annotations.get(labels.ANNOTATION_DEFAULTS, ""),
         ready=_is_ready(body),
         deleting="deletionTimestamp" in metadata,
     )

@@ -281,12 +281,14 @@ class OwnedModel:
     Attributes:
         entry: that it installs.
         by: the field that asked for it, `entries` or `matching`.
+        defaults: digest of the defaults that it was made with; empty: none.
     """
 
     name: str
     uid: str
     entry: str
     by: str
+    defaults: str = ""
     ready: bool = False
     deleting: bool = False
 

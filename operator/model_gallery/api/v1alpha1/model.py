@@ -45,6 +45,7 @@ __all__ = [
     "UpdateAvailable",
     "UpdateMode",
     "UpdatePolicy",
+    "VerifyPeriod",
 ]
 
 MAX_FILES = 256
@@ -269,6 +270,16 @@ class UpdatePolicy(ApiType):
     )
 
 
+VerifyPeriod = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=31536000,
+        json_schema_extra=rules(("self == 0 || self >= 60", "must be 0 or at least 60")),
+    ),
+]
+
+
 class ModelSpec(ApiType):
     """The wish."""
 
@@ -298,12 +309,9 @@ class ModelSpec(ApiType):
     update_policy: UpdatePolicy = Field(
         default_factory=UpdatePolicy, description="How upstream changes are met."
     )
-    verify_period_seconds: int = Field(
+    verify_period_seconds: VerifyPeriod = Field(
         default=86400,
-        ge=0,
-        le=31536000,
         description="How often all published bytes are read and compared; 0: never by itself.",
-        json_schema_extra=rules(("self == 0 || self >= 60", "must be 0 or at least 60")),
     )
     serving: ServingSpec = Field(
         default_factory=ServingSpec, description="What backends shall do with it."
