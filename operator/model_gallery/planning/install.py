@@ -26,6 +26,7 @@ __all__ = [
     "check_folders",
     "check_free",
     "check_quota",
+    "is_opening",
     "plan",
 ]
 
@@ -128,6 +129,16 @@ def plan(wanted: Sequence[Wanted], found: Found) -> Plan:
     steps = tuple(_step(item, found) for item in wanted)
     kept = {item.path for item in wanted}
     return Plan(steps, tuple(sorted(path for path in found.own if path not in kept)))
+
+
+def is_opening(path: str) -> bool:
+    """Whether loaders begin with this file and are led by it to the others of its folder."""
+    name = path.rpartition("/")[2]
+    return name in _OPENINGS or name.endswith(".index.json")
+
+
+_OPENINGS = frozenset({"config.json", "model_index.json", "modules.json", "params.json"})
+"""Of transformers, diffusers, sentence-transformers and Mistral."""
 
 
 def check_folders(wanted: Sequence[Wanted], others: Mapping[str, Owned]) -> None:

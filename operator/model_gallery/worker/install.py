@@ -337,17 +337,23 @@ class Install:
         )
 
     def _publish(self, receipt: Receipt, plan: Plan, found: Found, wish: Wish) -> None:
-        """Gives the contents their names, all of them durably before the first document."""
-        folders = set()
-        for step, file in zip(plan.steps, receipt.files, strict=True):
-            parts = tuple(file.path.split("/"))
-            if file.path not in wish.documents and not step.adopt:
-                self._publish_blob(parts, file, found)
-                folders.add(parts[:-1])
-        for folder in sorted(folders):
-            self.volume.sync(folder)
+        """Gives the contents their names, durably before what leads loaders to them, documents last."""
+        files = [
+            file
+            for step, file in zip(plan.steps, receipt.files, strict=True)
+            if file.path not in wish.documents and not step.adopt
+        ]
+        for opening in (False, True):
+            self._publish_blobs([f for f in files if planning.is_opening(f.path) is opening], found)
         for path, content in wish.documents.items():
             self._publish_document(tuple(path.split("/")), content.encode(), found)
+
+    def _publish_blobs(self, files: list[ReceiptFile], found: Found) -> None:
+        places = {tuple(file.path.split("/")): file for file in files}
+        for parts, file in places.items():
+            self._publish_blob(parts, file, found)
+        for folder in sorted({parts[:-1] for parts in places}):
+            self.volume.sync(folder)
 
     def _publish_blob(self, parts: Parts, file: ReceiptFile, found: Found) -> None:
         blob, temporary = layout.blob(file.sha256), layout.temporary(self.operation.owner.uid)

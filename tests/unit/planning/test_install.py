@@ -166,3 +166,19 @@ def test_the_last_owner_takes_the_content_along() -> None:
 
     assert remove.plan(mine, []) == remove.Removal(("a", "b"), (A, B))
     assert remove.plan(mine, theirs) == remove.Removal(("b",), ())
+
+
+@pytest.mark.parametrize(
+    ("path", "opening"),
+    {
+        "config.json": True,
+        "m/config.json": True,
+        "m/model.safetensors.index.json": True,
+        "m/modules.json": True,
+        "m/tokenizer.json": False,
+        "m/model.safetensors": False,
+        "config.json/weights": False,
+    }.items(),
+)
+def test_what_loaders_begin_with(path: str, opening: bool) -> None:
+    assert install.is_opening(path) is opening
