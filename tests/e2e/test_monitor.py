@@ -70,7 +70,7 @@ def install(stage, *names, **spec):
 
 def replaced(stage, name, wait):
     """Asks for another file at the path of the first."""
-    path = "/real/other.gguf"
+    path = "/real/large.gguf"
     file = {"path": f"{name}.gguf", "uri": URL + path, "sha256": body(path).sha256()}
     stage.create(name, source={"files": [file]}, updatePolicy={"waitSeconds": wait})
 
@@ -276,7 +276,7 @@ def test_a_switch_waits_for_those_who_cannot_unload_and_not_for_ever(stage, back
     assert pod["metadata"]["name"] in message
     assert stage.sha256("tiny.gguf") == body("/real/tiny.gguf").sha256()
     stage.ready("tiny")
-    assert stage.sha256("tiny.gguf") == body("/real/other.gguf").sha256()
+    assert stage.sha256("tiny.gguf") == body("/real/large.gguf").sha256()
     assert seen(stage, "tiny")["state"] == "Loaded", "what it has opened stays"
 
 
@@ -293,6 +293,6 @@ def test_what_is_replaced_is_unloaded_first(stage, backends, journal):
     gone = seen(stage, "tiny")
     assert (gone["state"], gone["unload"]["reason"]) == ("Unloaded", "Replaced")
     journal("llama.cpp router", "another file at the same path", gone)
-    assert stage.sha256("tiny.gguf") == body("/real/other.gguf").sha256()
+    assert stage.sha256("tiny.gguf") == body("/real/large.gguf").sha256()
     assert serving.generate(server, "tiny").status == 200
     until_state(stage, "tiny", "Loaded", "Busy")

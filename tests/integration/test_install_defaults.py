@@ -55,8 +55,7 @@ def test_a_change_reaches_what_was_made_and_is_written_once(control_plane, kubel
             lambda: [spec["serving"]["idleTimeoutSeconds"] for spec in specs(kube)] == [600] * 3,
             60,
         )
-        assert not any(spec["evictable"] for spec in specs(kube))
-        assert {spec["updatePolicy"]["mode"] for spec in specs(kube)} == {"Pinned"}
+        assert not any(spec["evictable"] or "updatePolicy" in spec for spec in specs(kube))
         since = control_plane.audit.position()
         time.sleep(QUIET_SECONDS)
     with operator(kube.environment, log):
