@@ -296,3 +296,29 @@ def test_what_is_replaced_is_unloaded_first(stage, backends, journal):
     assert stage.sha256("tiny.gguf") == body("/real/large.gguf").sha256()
     assert serving.generate(server, "tiny").status == 200
     until_state(stage, "tiny", "Loaded", "Busy")
+
+
+def test_triton_is_recognised_and_gives_a_model_back(stage, backends, journal):
+    """Its models are known by their names; what is loaded there by hand is unloaded as the Model says."""
+    image = backends.image("triton")
+    stage.set_up(backends=quick("triton"))
+    file = {"path": "echo.dat", "uri": f"{URL}/gen/1Mi/triton/echo.dat"}
+    stage.create("echo", source={"files": [file]})
+    stage.ready("echo")
+    server = backends.start(serving.triton(image, stage.namespace))
+    until_state(stage, "echo", "Unloaded")
+    assert server.post("/v2/repository/models/echo/load", {}).status == 200
+    loaded = until_state(stage, "echo", "Loaded")
+    assert loaded["pods"][0]["backend"] == "KServeV2"
+    journal("Triton", "a client loaded it", loaded, f"`/v2/repository/index`: {triton(server)}")
+    stage.create("echo", source={"files": [file]}, serving={"desiredState": "Unloaded"})
+    gone = until_state(stage, "echo", "Unloaded")
+    assert gone["unload"]["result"] == "Done"
+    journal("Triton", "`desiredState: Unloaded`", gone, f"`/v2/repository/index`: {triton(server)}")
+    assert triton(server) == "UNAVAILABLE"
+
+
+def triton(server):
+    """The state that Triton itself tells."""
+    index = server.post("/v2/repository/index", {}).json
+    return next(one.get("state") for one in index if one["name"] == "echo")
