@@ -16,6 +16,7 @@ __all__ = [
     "ENV_CREDENTIALS",
     "ENV_OPERATION",
     "ENV_OPERATION_FILE",
+    "ENV_PROXY",
     "ENV_SOURCE",
     "MAX_ENV_BYTES",
     "AnyOperation",
@@ -41,6 +42,8 @@ ENV_CREDENTIALS = "MODEL_GALLERY_CREDENTIALS"
 """Environment variable that names the folder of the mounted Secret; unset without one."""
 ENV_CA = "MODEL_GALLERY_CA"
 """Environment variable that names a file with extra certificate authorities; unset without."""
+ENV_PROXY = "MODEL_GALLERY_PROXY_CREDENTIALS"
+"""Environment variable that names the folder of the Secret for the proxy; unset without one."""
 ENV_SOURCE = "MODEL_GALLERY_SOURCE"
 """Environment variable that names the folder of the claim that files are copied from."""
 MAX_ENV_BYTES = 64 * 1024

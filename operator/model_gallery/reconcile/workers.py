@@ -81,7 +81,8 @@ def job(
         kind: what stands in the label; what the operation is for.
     """
     fetches = isinstance(operation, InstallOperation)
-    bundle = gallery.spec.ca_bundle
+    bundle, proxy = gallery.spec.ca_bundle, gallery.spec.proxy_credentials
+    behind_proxy = fetches and bool(observed.settings.network.proxy)
     wanted = job_manifest.WorkerJob(
         name=name,
         operation=kind,
@@ -92,6 +93,7 @@ def job(
         sub_path=place.sub_path,
         owned=True,
         secret_name=plan.secret_name if fetches else "",
+        proxy_secret=proxy.secret_name if proxy and behind_proxy else "",
         ca_config_map=bundle.config_map_name if bundle and fetches else "",
         source_claim=_source_claim(plan.request) if fetches else "",
         resources=gallery.spec.worker.resources,

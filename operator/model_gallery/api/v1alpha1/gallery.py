@@ -47,6 +47,7 @@ __all__ = [
     "Matching",
     "ModelKind",
     "Policy",
+    "ProxyCredentials",
     "Rewrite",
     "Scheme",
     "Selector",
@@ -71,6 +72,17 @@ class CaBundle(ApiType):
 
     config_map_name: ObjectName = Field(
         description="A ConfigMap whose key ca.crt holds PEM certificates."
+    )
+
+
+class ProxyCredentials(ApiType):
+    """What the administrator's proxy asks for."""
+
+    secret_name: ObjectName = Field(
+        description=(
+            "A Secret of the same namespace with the keys username and password, which opts in by its"
+            " key allowed-hosts: it must list the proxy's host."
+        )
     )
 
 
@@ -499,6 +511,10 @@ class GallerySpec(ApiType):
     )
     ca_bundle: CaBundle | None = Field(
         default=None, description="Extra certificate authorities for the hosts of model files."
+    )
+    proxy_credentials: ProxyCredentials | None = Field(
+        default=None,
+        description="What workers tell the proxy that the administrator set; nobody else is told.",
     )
     policy: Policy = Field(default_factory=Policy, description="What the Gallery takes.")
     listing: Listing = Field(default_factory=Listing, description="What status.listing shows.")
