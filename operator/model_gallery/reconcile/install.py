@@ -65,7 +65,9 @@ def decide(
     status = switch.staged(status, early, plan, now)
     for ended in (worker, early):
         if ended is not None and ended.phase is WorkerPhase.FAILED:
-            status = attempts.failed(status, ended, now, jitter)
+            status = attempts.failed(
+                status, ended, now, jitter, secret=workers.has_secret(gallery, plan)
+            )
     return _start_or_wait(observed, gallery, plan, status, now)
 
 

@@ -25,7 +25,16 @@ from model_gallery.reconcile.observed import (
 )
 from model_gallery.reconcile.plan import Plan
 
-__all__ = ["attempt_name", "install", "job", "owner", "scan_job", "stop_all", "verify"]
+__all__ = [
+    "attempt_name",
+    "has_secret",
+    "install",
+    "job",
+    "owner",
+    "scan_job",
+    "stop_all",
+    "verify",
+]
 
 _Operation = InstallOperation | VerifyOperation
 
@@ -101,6 +110,11 @@ def job(
     )
     payload = wanted.payload if wanted.in_config_map else None
     return StartWorker(job_manifest.manifest(wanted, observed.meta, observed.settings), payload)
+
+
+def has_secret(gallery: GalleryView, plan: Plan) -> bool:
+    """Whether a worker that fetches is given a Secret."""
+    return bool(plan.secret_name) or gallery.spec.proxy_credentials is not None
 
 
 def attempt_name(operation: str, observed: ObservedModel, status: ModelStatus, plan: Plan) -> str:
