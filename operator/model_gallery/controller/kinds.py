@@ -223,7 +223,11 @@ def _slim_job(body: Body) -> Body:
         for condition in status.get("conditions") or []
         if condition.get("status") == "True" and condition["type"] in {"Complete", "Failed"}
     ]
-    return {"metadata": _worker_metadata(body), "ended": ended}
+    return {
+        "metadata": _worker_metadata(body),
+        "ended": ended,
+        "retried": bool(status.get("failed")),
+    }
 
 
 def spec_of(type_: type[_Spec], body: Body) -> _Spec | None:

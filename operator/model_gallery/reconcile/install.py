@@ -28,6 +28,8 @@ __all__ = ["OPERATION", "decide", "is_held"]
 
 OPERATION = "install"
 _PENDING_PATIENCE_SECONDS = 15.0
+_PREPARING_PATIENCE_SECONDS = 30.0
+"""Longer: a volume that is attached and an image that is pulled take their time."""
 _QUEUE_RECHECK_SECONDS = 60.0
 _MEASURING_SECONDS = 3.0
 
@@ -157,10 +159,17 @@ def _running(worker: WorkerView, now: datetime) -> Outcome:
         if age >= _PENDING_PATIENCE_SECONDS:
             return Wait(Reason.WORKER_PENDING, f"The worker does not start: {worker.waiting}", 60.0)
         return Wait(Reason.PROGRESSING, _WORKING, _PENDING_PATIENCE_SECONDS - age + 1.0)
+    left = None
+    if worker.preparing is not None:
+        what, since = worker.preparing
+        left = _PREPARING_PATIENCE_SECONDS - (now - since).total_seconds()
+        if left <= 0:
+            message = f"The worker does not start; `kubectl describe {what}` tells what it lacks"
+            return Wait(Reason.WORKER_PENDING, message, 60.0)
     if worker.exit_code:
         _, message, _, _ = attempts.failure_of(worker)
-        return Wait(Reason.PROGRESSING_WITH_RETRY, f"Trying again after: {message}")
-    return Wait(Reason.PROGRESSING, _WORKING)
+        return Wait(Reason.PROGRESSING_WITH_RETRY, f"Trying again after: {message}", left)
+    return Wait(Reason.PROGRESSING, _WORKING, left)
 
 
 _WORKING = "Fetching, verifying and publishing the files"
@@ -187,6 +196,9 @@ def _start_or_wait(
         message = "A host of the source asked another Model's worker to wait"
         return Wait(Reason.RATE_LIMITED, message, (paused - now).total_seconds()), status
     status = status.model_copy(update={"next_retry_time": None})
+    if observed.strays:
+        message = f"Pod {observed.strays[0]}, whose Job is gone, is still ending"
+        return Wait(Reason.PREVIOUS_WORKER, message, 30.0), status
     limit = gallery.spec.worker.max_concurrent
     if observed.busy_workers >= limit:
         message = f"Waiting for one of the {limit} workers of Gallery {gallery.name}"

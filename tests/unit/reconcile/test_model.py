@@ -72,6 +72,17 @@ CASES: dict[str, tuple[dict[str, Any], type[Outcome], Reason | None]] = {
         WAIT,
         Reason.WORKER_PENDING,
     ),
+    "a pod that has no container for long is named": (
+        {"workers": (b.worker(preparing=("pod a-b", b.NOW - timedelta(seconds=30))),)},
+        WAIT,
+        Reason.WORKER_PENDING,
+    ),
+    "one that is new is given its time": (
+        {"workers": (b.worker(preparing=("pod a-b", b.NOW - timedelta(seconds=29))),)},
+        WAIT,
+        Reason.PROGRESSING,
+    ),
+    "a pod whose Job is gone is waited for": ({"strays": ("a-b",)}, WAIT, Reason.PREVIOUS_WORKER),
     "a worker whose last pod was killed shows the retry": (
         {"workers": (b.worker(exit_code=137),)},
         WAIT,
