@@ -69,6 +69,26 @@ def listing(stage):
     )
 
 
+def test_a_link_on_a_volume_is_no_source(stage):
+    """T15: links and FIFOs that were planted are as absent as what is not there."""
+    stage.set_up()
+    stage.write("ln -s /etc/passwd link.dat && ln -s / folder && mkfifo fifo.dat")
+    wanted = {
+        "link": "file:///link.dat",
+        "beyond": "file:///folder/etc/passwd",
+        "fifo": "file:///fifo.dat",
+        "absent": "file:///absent.dat",
+    }
+    stage.kube.apply(
+        *(model(name, stage.namespace, source={"uri": uri}) for name, uri in wanted.items())
+    )
+    found = {name: stalled(stage, name) for name in wanted}
+    assert {name: one["reason"] for name, one in found.items()} == dict.fromkeys(wanted, "NotFound")
+    told = {one["message"].replace(wanted[name], "it") for name, one in found.items()}
+    assert len(told) == 1, told
+    assert stage.published() == []
+
+
 def test_what_is_planted_in_the_operators_folder_stops_nobody(stage):
     """T13, T14: no install, scan or removal fails for it, none follows it or writes through it."""
     stage.set_up(listing={"scanPeriodSeconds": 30})
