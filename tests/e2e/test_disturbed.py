@@ -124,7 +124,6 @@ def test_a_worker_that_is_killed_for_memory_says_so(stage):
     )
     assert not is_current(stage.kube.get("model", "m", stage.namespace))
     stage.set_up(worker={})
-    stage.kube.run("delete", "jobs", "--all", "-n", stage.namespace)
     stage.ready("m")
     assert stage.sha256("m.dat") == body(path).sha256()
 

@@ -480,6 +480,7 @@ def _worker(job: Body, pods: list[Body]) -> WorkerView:
         uid=metadata["uid"],
         operation=metadata["labels"].get(labels.LABEL_OPERATION, ""),
         plan_digest=(metadata.get("annotations") or {}).get(labels.ANNOTATION_PLAN_DIGEST, ""),
+        shape=(metadata.get("annotations") or {}).get(labels.ANNOTATION_SHAPE, ""),
         phase=_phase(ended),
         created=times.from_text(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,

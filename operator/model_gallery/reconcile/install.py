@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import (
     LastFailure,
@@ -59,7 +60,8 @@ def decide(
         )
         return upkeep.decide(observed, gallery, plan, status, now=now, jitter=jitter)
     if worker is not None and worker.phase is WorkerPhase.ACTIVE:
-        return _running(worker, now), _under_way(status, plan)
+        outcome = _reshaped(worker, observed, gallery, plan) or _running(worker, now)
+        return outcome, _under_way(status, plan)
     if worker is not None:
         status = attempts.failed(status, worker, now, jitter)
     return _start_or_wait(observed, gallery, plan, status, now)
@@ -149,6 +151,22 @@ def _job_name(observed: ObservedModel, status: ModelStatus, plan: Plan) -> str:
 def _current(observed: ObservedModel, status: ModelStatus, plan: Plan) -> WorkerView | None:
     name = _job_name(observed, status, plan)
     return next((job for job in observed.workers if job.name == name), None)
+
+
+def _reshaped(
+    worker: WorkerView, observed: ObservedModel, gallery: GalleryView, plan: Plan
+) -> Outcome | None:
+    """Stops a worker that cannot work as it is, once its Gallery says to start it otherwise."""
+    out_of_memory = worker.killed_by == exitcodes.OOM_KILLED
+    stuck = bool(worker.waiting) or worker.preparing is not None or out_of_memory
+    if not stuck or worker.deleting or not worker.shape:
+        return None
+    operation = workers.install(observed, gallery, plan)
+    start = workers.job(observed, gallery, plan.place, operation, worker.name, plan=plan)
+    if worker.shape == start.job["metadata"]["annotations"][labels.ANNOTATION_SHAPE]:
+        return None
+    message = "Stopping a worker that does not start, to start it as the Gallery says now"
+    return Act((DeleteJob(worker.name, worker.uid),), Reason.PREVIOUS_WORKER, message)
 
 
 def _running(worker: WorkerView, now: datetime) -> Outcome:

@@ -88,6 +88,7 @@ class WorkerView:
     """A Job of ours and what its newest ended pod told.
 
     Attributes:
+        shape: digest of its image, resources and node selector; empty for one of an older version.
         result: the result line of the newest ended pod.
         exit_code: of that pod; None while no pod has ended.
         killed_by: the kubelet's word for how it ended (`OOMKilled`), else empty.
@@ -110,6 +111,7 @@ class WorkerView:
     waiting: str = ""
     preparing: tuple[str, datetime] | None = None
     failure: str = ""
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True)
