@@ -56,7 +56,7 @@ def test_change_of_the_wish_replaces_the_files(stage):
 
 
 def test_wrong_bytes_of_the_right_size_are_never_published(stage):
-    """A flipped byte: Stalled with both digests, at most two transfers, and no file at any moment."""
+    """P29, T70: a flipped byte: Stalled with both digests, two transfers at most, never a file."""
     path = "/gen/8Mi/wrong/wrong.dat"
     stage.set_up()
     stage.origin.set_faults(path, corrupt=True)

@@ -13,7 +13,7 @@ RANGE = 16 << 20
 
 @pytest.mark.timeout(240)
 def test_worker_killed_at_half_of_a_gibibyte_resumes(stage):
-    """The bytes served in all are at most the size plus one range per connection."""
+    """P01: the bytes served in all are at most the size plus one range per connection."""
     path = "/gen/1Gi/kill/big.dat"
     stage.set_up()
     stage.origin.set_faults(path, rate=60_000_000)
@@ -34,7 +34,7 @@ def test_worker_killed_at_half_of_a_gibibyte_resumes(stage):
 
 
 def test_operator_killed_after_job_creation_adopts_the_job(stage, full_cluster):
-    """The operator dies between the Job's creation and the status: one Job, the same one, ends it."""
+    """P03: the operator dies between the Job's creation and the status: one Job, the same one, ends it."""
     path = "/gen/32Mi/adopt/adopt.dat"
     stage.set_up()
     stage.origin.set_faults(path, rate=8 << 20)

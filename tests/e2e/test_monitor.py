@@ -212,7 +212,7 @@ def test_ollama_unloads_what_shall_not_be_loaded(stage, backends, journal):
 
 
 def test_an_idle_model_goes_and_a_deletion_unloads_first(stage, backends, journal):
-    """idleTimeoutSeconds, then the deletion of a loaded Model, both with Ollama."""
+    """P55: idleTimeoutSeconds, then the deletion of a loaded Model, both with Ollama."""
     image = backends.image("ollama")
     stage.set_up(backends=quick("ollama"))
     install(stage, "tiny", serving={"idleTimeoutSeconds": 6})

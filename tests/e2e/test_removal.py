@@ -24,7 +24,7 @@ def half(stage):
 
 
 def test_model_deleted_during_its_download(half):
-    """The worker ends, the staging goes, the other Model's files stay."""
+    """P54: the worker ends, the staging goes, the other Model's files stay."""
     half.kube.delete("model", "slow", half.namespace)
     half.kube.wait_gone("model", "slow", half.namespace)
     assert half.published() == ["./kept.gguf"]
@@ -35,7 +35,7 @@ def test_model_deleted_during_its_download(half):
 
 
 def test_model_deleted_removes_only_its_own_files(stage):
-    """Two Models share content: the blob stays until the last of them goes."""
+    """P57: two Models share content: the blob stays until the last of them goes."""
     stage.set_up()
     for name in ("first", "second"):
         stage.create(name, source={"files": [{"path": f"{name}.gguf", "uri": URL + KEPT}]})
@@ -61,7 +61,7 @@ def test_deletion_policy_retain_leaves_the_files(stage):
 
 
 def test_claim_deleted_first(half):
-    """Without its claim nothing can be removed from it; the Models go nevertheless, and so does the claim.
+    """T65: without its claim nothing can be removed; the Models go nevertheless, and so does the claim.
 
     The Gallery's template makes a new one under the same name at once: the uid tells them apart.
     """
@@ -97,7 +97,7 @@ def test_gallery_deleted_first(half):
 
 
 def test_namespace_deleted(half):
-    """A namespace that ends accepts no new Job: the finalizers go all the same."""
+    """P53, T65: a namespace that ends accepts no new Job: the finalizers go all the same."""
     half.kube.run("delete", "namespace", half.namespace, "--wait=false")
     wait_until(
         "the namespace is gone",

@@ -59,7 +59,7 @@ def test_a_repository_is_a_folder_pinned_to_its_commit(stage):
 
 
 def test_a_secret_opens_the_source_where_it_opts_in_and_nowhere_else(stage):
-    """Without it, with one that does not opt in, with one for another host, and with the right one.
+    """T33: without it, with one that does not opt in, with one for another host, and with the right one.
 
     P18: those that were refused are Ready within a minute of the correction, and nobody has to ask.
     """

@@ -39,7 +39,7 @@ def has(found, type_, status="True"):
 
 
 def test_a_flipped_byte_is_found_and_only_its_part_is_fetched(stage, tmp_path):
-    """256 MiB, one byte flipped: Verified=False, then 16 MiB come again and all is well."""
+    """P64, T78: 256 MiB, one byte flipped: Verified=False, then 16 MiB come again and all is well."""
     path = "/gen/256Mi/flip/flip.dat"
     stage.set_up()
     files = [{"path": "flip.dat", "uri": URL + path, "sha256": body(path).sha256()}]
@@ -74,7 +74,7 @@ def test_a_flipped_byte_is_found_and_only_its_part_is_fetched(stage, tmp_path):
 
 
 def test_a_file_that_somebody_removed_comes_back_by_itself(stage):
-    """A scan notices, no byte is fetched."""
+    """P65: a scan notices, no byte is fetched."""
     path = "/gen/8Mi/gone/gone.dat"
     stage.set_up(listing={"scanPeriodSeconds": 30})
     stage.create("gone", source={"uri": URL + path})
@@ -87,7 +87,7 @@ def test_a_file_that_somebody_removed_comes_back_by_itself(stage):
 
 
 def test_a_pinned_model_stays_and_says_so_and_goes_when_told(stage):
-    """The index changes: Ready stays, UpdateAvailable shows; Track takes it; the old one costs no byte."""
+    """T77: the index changes: Ready stays, UpdateAvailable shows; Track takes it; the way back is free."""
     old, new = "/gen/8Mi/old/kept.dat", "/gen/8Mi/new/kept.dat"
     stage.set_up()
     stage.index(entry(old))

@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ import pytest
 from support.kube import Kube, wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from support.cluster import Cluster
     from support.origin import Origin
 
@@ -27,6 +30,7 @@ __all__ = [
     "gallery",
     "kill_pod",
     "model",
+    "stopped_kubelet",
     "with_spec",
 ]
 
@@ -245,6 +249,30 @@ def kill_pod(pod: dict[str, Any]) -> None:
         pytest.skip("the node's processes are not on this machine")
     for pid in killed:
         os.kill(pid, signal.SIGKILL)
+
+
+@contextmanager
+def stopped_kubelet(cluster: Cluster) -> Iterator[None]:
+    """Keeps the node from hearing of anything and from telling anything; its containers run on."""
+    found = [pid for pid in _processes() if _is_kubelet(pid, cluster.name)]
+    if not found:
+        pytest.skip("only localkube's kubelet can be told from those of other clusters")
+    try:
+        for pid in found:
+            os.kill(pid, signal.SIGSTOP)
+        yield
+    finally:
+        for pid in found:
+            os.kill(pid, signal.SIGCONT)
+
+
+def _is_kubelet(pid: int, cluster: str) -> bool:
+    try:
+        program, *arguments = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+    except OSError:  # it has ended meanwhile
+        return False
+    named = any(cluster in argument.split("/") for argument in arguments)
+    return named and program.endswith("/kubelet")
 
 
 def _processes() -> list[int]:

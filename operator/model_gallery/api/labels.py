@@ -11,6 +11,7 @@ __all__ = [
     "ANNOTATION_MODEL",
     "ANNOTATION_PLAN_DIGEST",
     "ANNOTATION_RECONCILE_AT",
+    "ANNOTATION_SHAPE",
     "ANNOTATION_VERIFY_AT",
     "API_VERSION",
     "CATEGORY",
@@ -62,6 +63,8 @@ ANNOTATION_MODEL = f"{GROUP}/model"
 """The Model's name on its workers; an annotation, since names may be longer than a label's 63."""
 ANNOTATION_GALLERY = f"{GROUP}/gallery"
 ANNOTATION_PLAN_DIGEST = f"{GROUP}/plan-digest"
+ANNOTATION_SHAPE = f"{GROUP}/worker-shape"
+"""Digest of what decides whether a worker can start: image, resources, node selector."""
 
 LABEL_NAME = "app.kubernetes.io/name"
 LABEL_COMPONENT = "app.kubernetes.io/component"

@@ -205,6 +205,7 @@ _WORKER_ANNOTATIONS = (
     labels.ANNOTATION_MODEL,
     labels.ANNOTATION_GALLERY,
     labels.ANNOTATION_PLAN_DIGEST,
+    labels.ANNOTATION_SHAPE,
 )
 _WORKER_LABELS = (labels.LABEL_MODEL_UID, labels.LABEL_OPERATION)
 
@@ -224,7 +225,11 @@ def _slim_job(body: Body) -> Body:
         for condition in status.get("conditions") or []
         if condition.get("status") == "True" and condition["type"] in {"Complete", "Failed"}
     ]
-    return {"metadata": _worker_metadata(body), "ended": ended}
+    return {
+        "metadata": _worker_metadata(body),
+        "ended": ended,
+        "retried": bool(status.get("failed")),
+    }
 
 
 def spec_of(type_: type[_Spec], body: Body) -> _Spec | None:

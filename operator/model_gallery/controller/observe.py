@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -126,6 +126,7 @@ class Observer:
             request=request,
             claim=self._claim(key.namespace, claim_name),
             workers=self._workers(meta.uid),
+            strays=self._strays(meta.uid),
             rival=self._rival(body, spec),
             busy_workers=self._busy(key.namespace, gallery, meta.uid),
             busy_readers=self._readers(key.namespace, gallery, meta.uid),
@@ -283,6 +284,16 @@ class Observer:
         pods = self.cache.by_index(kinds.POD, "model-uid", uid)
         jobs = self.cache.by_index(kinds.JOB, "model-uid", uid)
         return tuple(_worker(job, pods) for job in jobs)
+
+    def _strays(self, uid: str) -> tuple[str, ...]:
+        known = {job["metadata"]["uid"] for job in self.cache.by_index(kinds.JOB, "model-uid", uid)}
+        return tuple(
+            sorted(
+                pod["metadata"]["name"]
+                for pod in self.cache.by_index(kinds.POD, "model-uid", uid)
+                if pod["phase"] not in _ENDED and known.isdisjoint(pod["metadata"]["owners"])
+            )
+        )
 
     def _rival(self, body: Body, spec: ModelSpec | None) -> str:
         """Returns the oldest other Model of the Gallery with the same name, if it is older."""
@@ -471,6 +482,7 @@ def _worker(job: Body, pods: list[Body]) -> WorkerView:
         uid=metadata["uid"],
         operation=metadata["labels"].get(labels.LABEL_OPERATION, ""),
         plan_digest=(metadata.get("annotations") or {}).get(labels.ANNOTATION_PLAN_DIGEST, ""),
+        shape=(metadata.get("annotations") or {}).get(labels.ANNOTATION_SHAPE, ""),
         phase=_phase(ended),
         created=times.from_text(metadata["creationTimestamp"]),
         deleting="deletionTimestamp" in metadata,
@@ -478,6 +490,7 @@ def _worker(job: Body, pods: list[Body]) -> WorkerView:
         exit_code=newest.get("exitCode"),
         killed_by=newest.get("reason", ""),
         waiting=_waiting(own[-1]) if own else "",
+        preparing=_preparing(job, own),
         failure=ended.get("Failed", ""),
     )
 
@@ -486,6 +499,18 @@ def _phase(ended: Mapping[str, str]) -> WorkerPhase:
     if "Complete" in ended:
         return WorkerPhase.SUCCEEDED
     return WorkerPhase.FAILED if "Failed" in ended else WorkerPhase.ACTIVE
+
+
+_ENDED = frozenset({"Succeeded", "Failed"})
+
+
+def _preparing(job: Body, pods: list[Body]) -> tuple[str, datetime] | None:
+    kind, body = ("pod", pods[-1]) if pods else ("job", job)
+    # Between a pod that is gone and the next one the Job has none, and lacks nothing.
+    if body["phase"] != "Pending" if pods else job["retried"]:
+        return None
+    metadata = body["metadata"]
+    return f"{kind} {metadata['name']}", times.from_text(metadata["creationTimestamp"])
 
 
 _USUAL_WAITS = frozenset({"ContainerCreating", "PodInitializing"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import (
     LastFailure,
@@ -28,6 +29,8 @@ __all__ = ["OPERATION", "decide", "is_held"]
 
 OPERATION = "install"
 _PENDING_PATIENCE_SECONDS = 15.0
+_PREPARING_PATIENCE_SECONDS = 30.0
+"""Longer: a volume that is attached and an image that is pulled take their time."""
 _QUEUE_RECHECK_SECONDS = 60.0
 _MEASURING_SECONDS = 3.0
 
@@ -61,7 +64,8 @@ def decide(
     early = switch.current(observed, status, plan)
     for active in (worker, early):
         if active is not None and active.phase is WorkerPhase.ACTIVE:
-            return _running(active, now), status if active is early else _under_way(status, plan)
+            outcome = _reshaped(active, observed, gallery, plan) or _running(active, now)
+            return outcome, status if active is early else _under_way(status, plan)
     status = switch.staged(status, early, plan, now)
     for ended in (worker, early):
         if ended is not None and ended.phase is WorkerPhase.FAILED:
@@ -149,6 +153,22 @@ def _current(observed: ObservedModel, status: ModelStatus, plan: Plan) -> Worker
     return next((job for job in observed.workers if job.name == name), None)
 
 
+def _reshaped(
+    worker: WorkerView, observed: ObservedModel, gallery: GalleryView, plan: Plan
+) -> Outcome | None:
+    """Stops a worker that cannot work as it is, once its Gallery says to start it otherwise."""
+    out_of_memory = worker.killed_by == exitcodes.OOM_KILLED
+    stuck = bool(worker.waiting) or worker.preparing is not None or out_of_memory
+    if not stuck or worker.deleting or not worker.shape:
+        return None
+    operation = workers.install(observed, gallery, plan)
+    start = workers.job(observed, gallery, plan.place, operation, worker.name, plan=plan)
+    if worker.shape == start.job["metadata"]["annotations"][labels.ANNOTATION_SHAPE]:
+        return None
+    message = "Stopping a worker that does not start, to start it as the Gallery says now"
+    return Act((DeleteJob(worker.name, worker.uid),), Reason.PREVIOUS_WORKER, message)
+
+
 def _running(worker: WorkerView, now: datetime) -> Outcome:
     if worker.deleting:
         return Wait(Reason.PREVIOUS_WORKER, "The worker is being deleted; it starts again", 30.0)
@@ -157,10 +177,17 @@ def _running(worker: WorkerView, now: datetime) -> Outcome:
         if age >= _PENDING_PATIENCE_SECONDS:
             return Wait(Reason.WORKER_PENDING, f"The worker does not start: {worker.waiting}", 60.0)
         return Wait(Reason.PROGRESSING, _WORKING, _PENDING_PATIENCE_SECONDS - age + 1.0)
+    left = None
+    if worker.preparing is not None:
+        what, since = worker.preparing
+        left = _PREPARING_PATIENCE_SECONDS - (now - since).total_seconds()
+        if left <= 0:
+            message = f"The worker does not start; `kubectl describe {what}` tells what it lacks"
+            return Wait(Reason.WORKER_PENDING, message, 60.0)
     if worker.exit_code:
         _, message, _, _ = attempts.failure_of(worker)
-        return Wait(Reason.PROGRESSING_WITH_RETRY, f"Trying again after: {message}")
-    return Wait(Reason.PROGRESSING, _WORKING)
+        return Wait(Reason.PROGRESSING_WITH_RETRY, f"Trying again after: {message}", left)
+    return Wait(Reason.PROGRESSING, _WORKING, left)
 
 
 _WORKING = "Fetching, verifying and publishing the files"
@@ -187,13 +214,9 @@ def _start_or_wait(
         message = "A host of the source asked another Model's worker to wait"
         return Wait(Reason.RATE_LIMITED, message, (paused - now).total_seconds()), status
     status = status.model_copy(update={"next_retry_time": None})
-    limit = gallery.spec.worker.max_concurrent
-    if observed.busy_workers >= limit:
-        message = f"Waiting for one of the {limit} workers of Gallery {gallery.name}"
-        return Wait(Reason.QUEUED, message, _QUEUE_RECHECK_SECONDS), status
-    if gallery.unmeasured:
-        message = f"Waiting for the size of Model {gallery.unmeasured}: storage.maxBytes counts it"
-        return Wait(Reason.QUEUED, message, _MEASURING_SECONDS), status
+    queued = _queued(observed, gallery)
+    if queued is not None:
+        return queued, status
     before = switch.decide(observed, gallery, plan, status, now)
     if before is not None:
         return before, status
@@ -201,6 +224,21 @@ def _start_or_wait(
     name = workers.attempt_name(OPERATION, observed, status, plan)
     start = workers.job(observed, gallery, plan.place, operation, name, plan=plan)
     return Act((start,), Reason.PROGRESSING, _WORKING), _under_way(status, plan)
+
+
+def _queued(observed: ObservedModel, gallery: GalleryView) -> Wait | None:
+    """Returns whom a worker waits for; None: nobody."""
+    if observed.strays:
+        message = f"Pod {observed.strays[0]}, whose Job is gone, is still ending"
+        return Wait(Reason.PREVIOUS_WORKER, message, 30.0)
+    limit = gallery.spec.worker.max_concurrent
+    if observed.busy_workers >= limit:
+        message = f"Waiting for one of the {limit} workers of Gallery {gallery.name}"
+        return Wait(Reason.QUEUED, message, _QUEUE_RECHECK_SECONDS)
+    if gallery.unmeasured:
+        message = f"Waiting for the size of Model {gallery.unmeasured}: storage.maxBytes counts it"
+        return Wait(Reason.QUEUED, message, _MEASURING_SECONDS)
+    return None
 
 
 def _asked(observed: ObservedModel) -> bool:

@@ -88,10 +88,13 @@ class WorkerView:
     """A Job of ours and what its newest ended pod told.
 
     Attributes:
+        shape: digest of its image, resources and node selector; empty for one of an older version.
         result: the result line of the newest ended pod.
         exit_code: of that pod; None while no pod has ended.
         killed_by: the kubelet's word for how it ended (`OOMKilled`), else empty.
         waiting: why the running pod does not start (`ImagePullBackOff: ...`), else empty.
+        preparing: what has no container yet, as kubectl names it (`pod a-b`), and since when; None where
+            one runs or has ended.
         failure: the Job controller's own word on the failure.
     """
 
@@ -106,7 +109,9 @@ class WorkerView:
     exit_code: int | None = None
     killed_by: str = ""
     waiting: str = ""
+    preparing: tuple[str, datetime] | None = None
     failure: str = ""
+    shape: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +217,7 @@ class ObservedModel:
             a Gallery.
         claim: None where the claim does not exist.
         workers: our Jobs for this Model's uid.
+        strays: pods of such Jobs that are gone, as long as they have not ended: they may still write.
         rival: name of an older Model of the Gallery with the same name; empty without.
         busy_workers: workers of the Gallery that run for other Models.
         busy_readers: verifications that run for other Models of the Gallery.
@@ -236,6 +242,7 @@ class ObservedModel:
     request: InstallRequest | GalleryError | None = None
     claim: ClaimView | None = None
     workers: tuple[WorkerView, ...] = ()
+    strays: tuple[str, ...] = ()
     rival: str = ""
     busy_workers: int = 0
     busy_readers: int = 0

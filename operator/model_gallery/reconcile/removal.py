@@ -63,7 +63,7 @@ def _remove(observed: ObservedModel, age: float) -> Outcome:
     if unfinished:
         return _stop(unfinished, left)
     if removal is None:
-        return Act((_start(observed),), Reason.DELETING, "Removing the files")
+        return _begin(observed, left)
     if removal.phase is WorkerPhase.FAILED:
         why = removal.result.message if removal.result else removal.failure
         return _let_go(f"The removal failed and files may be left: {why}")
@@ -102,6 +102,13 @@ def _stop(workers: list[WorkerView], left: float) -> Outcome:
     if to_delete:
         return Act(to_delete, Reason.DELETING, "Stopping the running worker")
     return Wait(Reason.DELETING, "Stopping the running worker", left)
+
+
+def _begin(observed: ObservedModel, left: float) -> Outcome:
+    if observed.strays:
+        message = f"Pod {observed.strays[0]}, whose Job is gone, is still ending"
+        return Wait(Reason.DELETING, message, left)
+    return Act((_start(observed),), Reason.DELETING, "Removing the files")
 
 
 def _start(observed: ObservedModel) -> StartWorker:

@@ -247,6 +247,10 @@ def _repair(scene: _Scene, status: ModelStatus) -> _Step:
 
 
 def _queued(scene: _Scene) -> Outcome | None:
+    strays = scene.observed.strays
+    if strays:
+        message = f"Pod {strays[0]}, whose Job is gone, is still ending"
+        return Wait(Reason.PREVIOUS_WORKER, message, _BUSY_SECONDS)
     limit = scene.gallery.spec.worker.max_concurrent
     if scene.observed.busy_workers < limit:
         return None

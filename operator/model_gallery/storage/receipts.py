@@ -115,13 +115,19 @@ class Receipt(BaseModel):
 def read_all(volume: Volume) -> dict[str, Receipt]:
     """Returns the readable receipts by the uid of their Model.
 
-    A backend could have written anything here, so paths are checked like those of a gallery, and digests
-    as well: contents lie under them.
+    A backend could have put anything here, so paths are checked like those of a gallery, and digests
+    as well: contents lie under them. What is no regular file is no receipt: it must not stop everybody's
+    workers.
+
+    Raises:
+        GalleryError: the folder or a receipt cannot be read.
     """
     receipts = {}
     for name in volume.names(layout.RECEIPTS):
+        if not name.endswith(".json") or not volume.is_file((*layout.RECEIPTS, name)):
+            continue
         content = volume.read((*layout.RECEIPTS, name), _MAX_BYTES)
-        if content is None or not name.endswith(".json"):
+        if content is None:
             continue
         try:
             receipt = Receipt.model_validate_json(content)

@@ -163,15 +163,21 @@ class Volume:
         """Opens a regular file; with `write` it is made, and its folders too, where it is missing.
 
         Raises:
-            StalledError: UnsafePath where something other than a regular file is there.
+            StalledError: UnsafePath where something other than a regular file is there, and where one is
+                to be written that has a second name.
             FileNotFoundError: it does not exist and was only to be read.
         """
         flags = _FILE | (os.O_RDWR | os.O_CREAT if write else os.O_RDONLY)
         with self.folder(parts[:-1], create=write) as parent, translated(parts, "open"):
             opened = os.open(parts[-1], flags, 0o644, dir_fd=parent)
-        if not stat.S_ISREG(os.fstat(opened).st_mode):
+        found = os.fstat(opened)
+        wrong = "" if stat.S_ISREG(found.st_mode) else "exists and is no regular file"
+        if write and found.st_nlink > 1:
+            # What is written has one name until it is published: this one is somebody's file.
+            wrong = wrong or "exists and is a second name of another file"
+        if wrong:
             os.close(opened)
-            raise StalledError(Reason.UNSAFE_PATH, f"{_shown(parts)} exists and is no regular file")
+            raise StalledError(Reason.UNSAFE_PATH, f"{_shown(parts)} {wrong}")
         return opened
 
     @contextmanager
@@ -286,6 +292,13 @@ class Volume:
             except (OSError, StalledError):
                 return
             parts = parts[:-1]
+
+    def is_file(self, parts: Parts) -> bool:
+        """Whether a regular file is there; a link to one is none."""
+        try:
+            return self.facts(parts) is not None
+        except StalledError:
+            return False
 
     def is_folder(self, parts: Parts) -> bool:
         """Whether a folder is there; a link to one is none."""

@@ -84,6 +84,7 @@ def job(
     *,
     ended: bool = False,
     created: datetime | None = None,
+    failed: int = 0,
 ) -> None:
     own = {labels.LABEL_OPERATION: operation, labels.LABEL_MODEL_UID: f"uid-{model_name}"}
     annotations = {labels.ANNOTATION_MODEL: model_name, labels.ANNOTATION_GALLERY: "g"}
@@ -92,7 +93,7 @@ def job(
     since = {"creationTimestamp": times.to_text(created)} if created else {}
     body = {
         "metadata": metadata(name, labels=own, annotations=annotations, **since),
-        "status": {"conditions": conditions},
+        "status": {"conditions": conditions, "failed": failed},
     }
     put(observer, kinds.JOB, body)
 
@@ -170,6 +171,64 @@ def test_a_model_does_not_wait_for_its_own_verification(observer: Observer) -> N
     job(observer, "a", "verify")
 
     assert seen_model(observer).busy_readers == 0
+
+
+def pod(observer: Observer, model_name: str, phase: str, job_uid: str) -> None:
+    own = {labels.LABEL_OPERATION: "install", labels.LABEL_MODEL_UID: f"uid-{model_name}"}
+    annotations = {labels.ANNOTATION_MODEL: model_name, labels.ANNOTATION_GALLERY: "g"}
+    owners = [{"uid": job_uid}]
+    body = {
+        "metadata": metadata("p", labels=own, annotations=annotations, ownerReferences=owners),
+        "status": {"phase": phase},
+    }
+    put(observer, kinds.POD, body)
+
+
+@pytest.mark.parametrize(
+    ("phase", "job_uid", "want"),
+    [
+        ("Running", "uid-gone", ("p",)),
+        ("Pending", "uid-gone", ("p",)),
+        ("Unknown", "uid-gone", ("p",)),
+        ("Failed", "uid-gone", ()),
+        ("Succeeded", "uid-gone", ()),
+        ("Running", "uid-a-install", ()),
+    ],
+)
+def test_a_pod_may_outlive_its_job(
+    observer: Observer, phase: str, job_uid: str, want: tuple[str, ...]
+) -> None:
+    model(observer, "a")
+    gallery(observer)
+    job(observer, "a", "install")
+    pod(observer, "a", phase, job_uid)
+
+    assert seen_model(observer).strays == want
+
+
+@pytest.mark.parametrize(
+    ("phase", "failed", "want"),
+    [
+        ("Pending", 0, "pod p"),
+        ("Pending", 1, "pod p"),
+        ("Running", 0, None),
+        ("Failed", 1, None),
+        ("", 0, "job a-install"),
+        ("", 1, None),
+    ],
+)
+def test_what_has_no_container_yet(
+    observer: Observer, phase: str, failed: int, want: str | None
+) -> None:
+    """Without a pod it is the Job, unless it had one: the next comes after a while."""
+    model(observer, "a")
+    gallery(observer)
+    job(observer, "a", "install", failed=failed)
+    if phase:
+        pod(observer, "a", phase, "uid-a-install")
+
+    (worker,) = seen_model(observer).workers
+    assert (worker.preparing and worker.preparing[0]) == want
 
 
 def test_a_job_that_is_just_being_created_counts(observer: Observer) -> None:

@@ -187,6 +187,28 @@ def test_what_makes_another_plan(changes: dict[str, Any], same: bool) -> None:
     assert (digest() == digest(**changes)) == same
 
 
+@pytest.mark.parametrize(
+    ("changes", "same"),
+    [
+        ({"gallery": b.gallery(worker={"nodeSelector": {"a": "b"}})}, False),
+        ({"gallery": b.gallery(worker={"resources": {"limits": {"memory": "1Gi"}}})}, False),
+        ({"gallery": b.gallery(caBundle={"configMapName": "ca"})}, False),
+        ({"settings": replace(b.observed().settings, image="worker:2")}, False),
+        ({"settings": replace(b.observed().settings, pull_secrets=("a",))}, False),
+        ({"gallery": b.gallery(worker={"bandwidthLimit": "5Mi"})}, True),
+    ],
+    ids=["node", "memory", "authorities", "image", "pull secret", "bandwidth"],
+)
+def test_what_makes_another_shape(changes: dict[str, Any], same: bool) -> None:
+    """What a worker that could not start may start with."""
+
+    def shape(**more: Any) -> str:
+        job = model.decide(b.observed(**more), b.NOW, 0.0).outcome.actions[0].job
+        return job["metadata"]["annotations"][labels.ANNOTATION_SHAPE]
+
+    assert (shape() == shape(**changes)) == same
+
+
 def test_the_operation_carries_policy_and_limits() -> None:
     gallery = b.gallery(worker={"bandwidthLimit": "5Mi"})
     told = operation.parse(environment(pod_of(gallery=gallery))[operation.ENV_OPERATION])

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import ModelStatus
 from model_gallery.errors import StalledError, TransientError
@@ -20,6 +21,12 @@ from support import builders as b
 from support import status_lint
 
 DONE, ACT, WAIT, STALL, PAUSE = Done, Act, Wait, Stall, Pause
+
+_SHAPE = (
+    model.decide(b.observed(), b.NOW, 0.0)
+    .outcome.actions[0]
+    .job["metadata"]["annotations"][labels.ANNOTATION_SHAPE]
+)
 
 CASES: dict[str, tuple[dict[str, Any], type[Outcome], Reason | None]] = {
     "a new Model is taken into care first": (
@@ -72,6 +79,47 @@ CASES: dict[str, tuple[dict[str, Any], type[Outcome], Reason | None]] = {
         WAIT,
         Reason.WORKER_PENDING,
     ),
+    "a worker that cannot start is made anew once the Gallery says otherwise": (
+        {"workers": (b.worker(waiting="Unschedulable: no node", shape="older"),)},
+        ACT,
+        Reason.PREVIOUS_WORKER,
+    ),
+    "so is one whose volumes do not come": (
+        {"workers": (b.worker(preparing=("pod a-b", b.NOW), shape="older"),)},
+        ACT,
+        Reason.PREVIOUS_WORKER,
+    ),
+    "so is one that has too little memory": (
+        {"workers": (b.worker(exit_code=137, killed_by="OOMKilled", shape="older"),)},
+        ACT,
+        Reason.PREVIOUS_WORKER,
+    ),
+    "one that works is left alone": (
+        {"workers": (b.worker(shape="older"),)},
+        WAIT,
+        Reason.PROGRESSING,
+    ),
+    "one that cannot start as the Gallery says is left alone too": (
+        {"workers": (b.worker(waiting="Unschedulable: no node", shape=_SHAPE),)},
+        WAIT,
+        Reason.WORKER_PENDING,
+    ),
+    "so is one of a version that noted no shape": (
+        {"workers": (b.worker(waiting="Unschedulable: no node"),)},
+        WAIT,
+        Reason.WORKER_PENDING,
+    ),
+    "a pod that has no container for long is named": (
+        {"workers": (b.worker(preparing=("pod a-b", b.NOW - timedelta(seconds=30))),)},
+        WAIT,
+        Reason.WORKER_PENDING,
+    ),
+    "one that is new is given its time": (
+        {"workers": (b.worker(preparing=("pod a-b", b.NOW - timedelta(seconds=29))),)},
+        WAIT,
+        Reason.PROGRESSING,
+    ),
+    "a pod whose Job is gone is waited for": ({"strays": ("a-b",)}, WAIT, Reason.PREVIOUS_WORKER),
     "a worker whose last pod was killed shows the retry": (
         {"workers": (b.worker(exit_code=137),)},
         WAIT,

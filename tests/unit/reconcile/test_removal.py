@@ -28,6 +28,16 @@ CASES: dict[str, tuple[dict[str, Any], type[Outcome], type | None]] = {
     "files lie on the volume": ({"status": b.published()}, Act, StartWorker),
     "a transfer is under way": ({"workers": (b.worker(),)}, Act, DeleteJob),
     "the stopped transfer is still ending": ({"workers": (b.worker(deleting=True),)}, Wait, None),
+    "a pod whose Job is gone is still ending": (
+        {"status": b.published(), "strays": ("a-b",)},
+        Wait,
+        None,
+    ),
+    "such a pod never ends": (
+        {"meta": LATE, "status": b.published(), "strays": ("a-b",)},
+        Act,
+        RemoveFinalizer,
+    ),
     "the removal runs": (
         {"status": b.published(), "workers": (removal(WorkerPhase.ACTIVE),)},
         Wait,

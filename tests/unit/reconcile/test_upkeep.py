@@ -279,6 +279,13 @@ def test_a_repair_waits_for_its_turn() -> None:
     assert (outcome.reason, outcome.retry_seconds) == (Reason.QUEUED, 60.0)
 
 
+def test_a_repair_waits_for_a_pod_whose_job_is_gone() -> None:
+    outcome = decide(replace(damaged(), strays=("a-b",)), b.NOW + DAY)
+
+    assert isinstance(outcome, Wait)
+    assert outcome.reason is Reason.PREVIOUS_WORKER
+
+
 def test_a_repair_under_way_is_told() -> None:
     seen, now = damaged(), b.NOW + DAY
     status = after(replace(seen, workers=(b.job(start(seen, now)),)), now)

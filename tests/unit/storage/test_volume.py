@@ -83,6 +83,16 @@ def test_staging_into_a_planted_link_is_refused(volume: Volume, root: Path) -> N
     assert canary(root) == "untouched"
 
 
+def test_staging_into_a_second_name_is_refused(volume: Volume, root: Path) -> None:
+    (root / "part").hardlink_to(root.parent / "canary")
+
+    with pytest.raises(StalledError) as caught:
+        volume.open_file(("part",), write=True)
+
+    assert caught.value.reason is Reason.UNSAFE_PATH
+    assert canary(root) == "untouched"
+
+
 def test_removing_a_link_leaves_what_it_points_to(volume: Volume, root: Path) -> None:
     (root / "a").symlink_to("../canary")
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from model_gallery.api import labels
+from model_gallery.artifact.digest import sha256_of_value
 from model_gallery.protocol import exitcodes, operation
 from model_gallery.reconcile.observed import Meta, WorkerSettings
 
@@ -78,6 +79,7 @@ def manifest(job: WorkerJob, meta: Meta, settings: WorkerSettings) -> dict[str, 
             **_model_annotation(job, meta),
             labels.ANNOTATION_GALLERY: job.gallery,
             labels.ANNOTATION_PLAN_DIGEST: job.plan_digest,
+            labels.ANNOTATION_SHAPE: _shape(job, settings),
         },
     }
     if job.owned:
@@ -102,6 +104,18 @@ def manifest(job: WorkerJob, meta: Meta, settings: WorkerSettings) -> dict[str, 
         # A removal whose claim never mounts must not stay Pending for ever.
         spec["activeDeadlineSeconds"] = _REMOVE_DEADLINE_SECONDS
     return {"apiVersion": "batch/v1", "kind": "Job", "metadata": metadata, "spec": spec}
+
+
+def _shape(job: WorkerJob, settings: WorkerSettings) -> str:
+    return sha256_of_value(
+        {
+            "image": settings.image,
+            "pullSecrets": settings.pull_secrets,
+            "resources": _merged(settings.resources, job.resources),
+            "nodeSelector": job.node_selector,
+            "caConfigMap": job.ca_config_map,
+        }
+    )
 
 
 def _model_annotation(job: WorkerJob, meta: Meta) -> dict[str, str]:
