@@ -59,7 +59,10 @@ def test_a_repository_is_a_folder_pinned_to_its_commit(stage):
 
 
 def test_a_secret_opens_the_source_where_it_opts_in_and_nowhere_else(stage):
-    """Without it, with one that does not opt in, with one for another host, and with the right one."""
+    """Without it, with one that does not opt in, with one for another host, and with the right one.
+
+    P18: those that were refused are Ready within a minute of the correction, and nobody has to ask.
+    """
     stage.set_up(**HUB)
     for path in (
         REVISION,
@@ -85,6 +88,8 @@ def test_a_secret_opens_the_source_where_it_opts_in_and_nowhere_else(stage):
     secret(stage, **{"token": TOKEN, "allowed-hosts": "huggingface.co, origin.origin.svc"})
     stage.create("right", **wish, credentials={"secretName": "hub"})
     stage.ready("right")
+    for name in ("missing", "silent", "other"):
+        stage.ready(name, 60)
 
     everything = stage.kube.run(
         "get", "models,galleries,jobs,pods,configmaps,events", "-n", stage.namespace, "-o", "yaml"

@@ -57,6 +57,7 @@ def succeeded(status: ModelStatus, worker: WorkerView, revision: str, now: datet
             "update_available": None,
             "damage": None,
             "plan": None,
+            "staged": None,
         }
     )
 
@@ -65,12 +66,20 @@ def _facts(result: ResultLine) -> ModelFacts | None:
     return None if result.model is None else ModelFacts.model_validate(result.model.model_dump())
 
 
-def failed(status: ModelStatus, worker: WorkerView, now: datetime, jitter: float) -> ModelStatus:
-    """Returns the status after a worker's Job failed for good."""
+def failed(
+    status: ModelStatus, worker: WorkerView, now: datetime, jitter: float, *, secret: bool
+) -> ModelStatus:
+    """Returns the status after a worker's Job failed for good.
+
+    Args:
+        secret: whether a Secret was given to it, which somebody may be correcting just now.
+    """
     reason, message, klass, recheck = failure_of(worker)
     attempts = status.attempts + 1
     asked = worker.result.retry_after_seconds if worker.result else None
     delay: float | None = recheck
+    if secret and reason in _ABOUT_SECRETS and attempts <= _SECRET_ATTEMPTS:
+        delay = _SECRET_SECONDS
     if klass is exitcodes.Class.TRANSIENT:
         delay = backoff.delay_seconds(attempts, jitter, asked)
     return status.model_copy(
@@ -87,6 +96,12 @@ def failed(status: ModelStatus, worker: WorkerView, now: datetime, jitter: float
             "progress": None,
         }
     )
+
+
+_ABOUT_SECRETS = frozenset({Reason.UNAUTHORIZED, Reason.SECRET_NOT_ALLOWED})
+_SECRET_SECONDS, _SECRET_ATTEMPTS = 30.0, 20
+"""Nobody here may read a Secret, or watch it: only another worker can tell that it was corrected. For the
+first ten minutes, when people look, it is asked often."""
 
 
 def failure_of(worker: WorkerView) -> Failure:

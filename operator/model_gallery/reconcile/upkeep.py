@@ -230,7 +230,13 @@ def _repair(scene: _Scene, status: ModelStatus) -> _Step:
     if worker is not None and worker.phase is WorkerPhase.ACTIVE:
         return Wait(Reason.FILES_DAMAGED, _mending(damage)), status
     if worker is not None:
-        status = attempts.failed(status, worker, scene.now, scene.jitter)
+        status = attempts.failed(
+            status,
+            worker,
+            scene.now,
+            scene.jitter,
+            secret=workers.has_secret(scene.gallery, scene.plan),
+        )
         name = scene.name(_REPAIR, found, status.attempts)
     held = None if _is_asked(scene.observed) else _held_back(status, scene.now)
     held = held or _queued(scene)

@@ -12,7 +12,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import ModelStatus
 from model_gallery.errors import StalledError, TransientError
 from model_gallery.protocol.report import ProgressLine
-from model_gallery.reconcile import model
+from model_gallery.reconcile import model, times
 from model_gallery.reconcile.actions import AddFinalizer, DeleteJob, StartWorker
 from model_gallery.reconcile.observed import ObservedModel, WorkerPhase
 from model_gallery.reconcile.outcome import Act, Done, Outcome, Pause, Stall, Wait
@@ -235,6 +235,35 @@ def test_a_full_disk_is_looked_at_again_by_itself() -> None:
     assert isinstance(before.outcome, Stall)
     assert before.outcome.recheck_seconds == pytest.approx(100.0)
     assert isinstance(after.outcome, Act)
+
+
+SECRET = b.spec(credentials={"secretName": "hub"})
+PROXY = b.gallery(proxyCredentials={"secretName": "proxy"})
+RECHECKS: dict[str, tuple[dict[str, Any], Reason, int, float]] = {
+    "a Secret that is corrected": ({"spec": SECRET}, Reason.UNAUTHORIZED, 0, 30.0),
+    "one that does not opt in": ({"spec": SECRET}, Reason.SECRET_NOT_ALLOWED, 0, 30.0),
+    "one for the proxy": ({"gallery": PROXY}, Reason.UNAUTHORIZED, 0, 30.0),
+    "the last of these times": ({"spec": SECRET}, Reason.UNAUTHORIZED, 19, 30.0),
+    "nobody looks any longer": ({"spec": SECRET}, Reason.UNAUTHORIZED, 20, 300.0),
+    "no Secret": ({}, Reason.UNAUTHORIZED, 0, 300.0),
+    "no fault of the Secret's": ({"spec": SECRET}, Reason.NO_SPACE, 0, 300.0),
+}
+
+
+@pytest.mark.parametrize("case", RECHECKS)
+def test_a_corrected_secret_is_seen_within_a_minute_while_somebody_looks(case: str) -> None:
+    """P18. The operator has no right to read Secrets, so it cannot watch them either."""
+    changes, reason, attempts, seconds = RECHECKS[case]
+    started = b.observed(status=ModelStatus(attempts=attempts), **changes)
+    outcome = model.decide(started, b.NOW, 0.0).outcome
+    assert isinstance(outcome, Act)
+    (start,) = outcome.actions
+    assert isinstance(start, StartWorker)
+    job = b.job(start, WorkerPhase.FAILED, result=b.failure(reason))
+    failed = replace(started, workers=(job,))
+    status = model.status_after(failed, model.decide(failed, b.NOW, 0.0), b.NOW)
+
+    assert status.next_retry_time == times.to_text(b.NOW + timedelta(seconds=seconds))
 
 
 def test_another_wish_does_not_inherit_the_stall() -> None:
