@@ -1,8 +1,8 @@
 """How many connections are worth their while, decided by what the last step gained.
 
-It begins with a few, adds as long as that pays, takes back what did not, and gives way at once to a
-server that asks for it (downloads are fastest with one connection from one server, and sixteen from
-another that caps each).
+It begins with half of the most, adds as long as that pays, takes back what did not, and gives way at
+once to a server that asks for it (downloads are fastest with one connection from one server, and sixteen
+from another that caps each).
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 
 __all__ = ["FIRST", "MOST", "Connections", "after_refusal", "after_step"]
 
-FIRST = 4
+FIRST = 8
+"""Where each is capped or far away, a search that begins with fewer takes longer than a small model."""
 MOST = 16
 _WORTH = 1.15
 """A doubling must gain at least this much, or it is taken back."""

@@ -11,6 +11,7 @@ import errno
 import fcntl
 import os
 import stat
+import threading
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from pathlib import Path
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError, TransientError
-from model_gallery.storage.layout import Parts
+from model_gallery.storage.layout import ROOT, Parts
 
 __all__ = ["FileFacts", "FolderFacts", "Volume", "translated"]
 
@@ -31,6 +32,8 @@ _NO_REFLINK = frozenset(
 )
 _FICLONE = 0x40049409
 _COPY_BLOCK = 16 * 1024 * 1024
+_MOST_KEPT = 8
+"""Folders of ours that stay open: an install looks into them a dozen times for each of its files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,10 +71,13 @@ class Volume:
     def __init__(self, root: Path) -> None:
         with translated((), "open the volume"):
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._kept: dict[Parts, int] = {}
+        self._lock = threading.Lock()
 
     def close(self) -> None:
-        """Gives the descriptor back."""
-        os.close(self._root)
+        """Gives the descriptors back."""
+        for opened in (self._root, *self._kept.values()):
+            os.close(opened)
 
     def free(self) -> tuple[int, int]:
         """Returns free bytes and free inodes, as an ordinary user has them."""
@@ -110,7 +116,11 @@ class Volume:
                     yield inner, _entry_facts(entry)
 
     def _entries(self, parts: Parts) -> Iterator[os.DirEntry[str]]:
-        with self.folder(parts) as opened, translated(parts, "list"), os.scandir(opened) as found:
+        with (
+            self._walked(parts, create=False) as opened,
+            translated(parts, "list"),
+            os.scandir(opened) as found,
+        ):
             yield from found
 
     @contextmanager
@@ -121,6 +131,36 @@ class Volume:
             StalledError: UnsafePath where a component is no folder.
             FileNotFoundError: it does not exist and shall not be made.
         """
+        known = self._known(parts)
+        if known is not None:
+            yield known
+            return
+        with self._walked(parts, create=create) as walked:
+            if parts[:1] == ROOT:
+                self._keep(parts, walked)
+            yield walked
+
+    def _known(self, parts: Parts) -> int | None:
+        """Returns the descriptor of a folder that is open; None for one that somebody removed since."""
+        if not parts:
+            return self._root
+        kept = self._kept.get(parts)
+        if kept is None:
+            return None
+        try:
+            return kept if os.fstat(kept).st_nlink else None
+        except OSError:
+            # Servers of files tell it so.
+            return None
+
+    def _keep(self, parts: Parts, opened: int) -> None:
+        with self._lock:
+            # Another thread may be using one that is kept, so it stays for as long as the volume.
+            if parts not in self._kept and len(self._kept) < _MOST_KEPT:
+                self._kept[parts] = os.dup(opened)
+
+    @contextmanager
+    def _walked(self, parts: Parts, *, create: bool) -> Iterator[int]:
         current = os.dup(self._root)
         try:
             for depth, part in enumerate(parts):
@@ -311,7 +351,7 @@ class Volume:
     def names(self, parts: Parts) -> list[str]:
         """Returns the names in a folder, sorted; none where it does not exist."""
         try:
-            with self.folder(parts) as opened, translated(parts, "list"):
+            with self._walked(parts, create=False) as opened, translated(parts, "list"):
                 return _names(opened)
         except FileNotFoundError:
             return []

@@ -12,6 +12,7 @@ import logging
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact.path import ArtifactPath
@@ -25,7 +26,9 @@ from model_gallery.storage.receipts import Receipt, ReceiptArchive, ReceiptFile
 from model_gallery.storage.volume import Volume
 from model_gallery.worker.contents import Contents
 from model_gallery.worker.resolve import Wish
-from model_gallery.worker.unpack import Unpack, UnpackedFile
+
+if TYPE_CHECKING:
+    from model_gallery.worker.unpack import Unpack, UnpackedFile
 
 __all__ = ["Archives", "check_policy"]
 
@@ -124,6 +127,8 @@ class Archives:
             StalledError: naming archive and member; the caller discards what is staged.
         """
         self.discard()
+        from model_gallery.worker.unpack import Unpack  # noqa: PLC0415 - start-up time
+
         unpack = Unpack(self.volume, self._folder)
         archives = {file.path for file in self.wanted}
         files = {path: file for path, file in wish.files.items() if path not in archives}

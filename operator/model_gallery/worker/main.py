@@ -19,17 +19,14 @@ from model_gallery.protocol.operation import RepositoryKind
 from model_gallery.protocol.report import ResultLine
 from model_gallery.sources.base import RepositorySource
 from model_gallery.sources.http import HttpSource
-from model_gallery.sources.mounted import MountedSource
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.client import HttpClient
 from model_gallery.transport.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.worker.contents import Contents
 from model_gallery.worker.fetch import Fetch
 from model_gallery.worker.install import Install
-from model_gallery.worker.remove import Remove
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.resolve import Resolver
-from model_gallery.worker.verify import Verify
 
 if TYPE_CHECKING:
     from model_gallery.worker.signature import Signed
@@ -70,8 +67,12 @@ def _run(environment: Mapping[str, str], reporter: Reporter) -> ResultLine:
             case operation.InstallOperation():
                 return _install(wish, volume, environment, reporter).run()
             case operation.RemoveOperation():
+                from model_gallery.worker.remove import Remove  # noqa: PLC0415 - start-up time
+
                 return Remove(wish, volume).run()
             case operation.VerifyOperation():
+                from model_gallery.worker.verify import Verify  # noqa: PLC0415 - start-up time
+
                 return Verify(wish, volume, reporter).run()
             case operation.ScanOperation():
                 from model_gallery.worker.scan import Scan  # noqa: PLC0415 - start-up time
@@ -142,10 +143,10 @@ def _repository(
             from model_gallery.sources.s3 import S3Source  # noqa: PLC0415
 
             return S3Source(client, credentials)
-        case RepositoryKind.CLAIM:
-            return MountedSource(mounted)
-        case RepositoryKind.VOLUME:
-            return MountedSource(volume)
+        case RepositoryKind.CLAIM | RepositoryKind.VOLUME:
+            from model_gallery.sources.mounted import MountedSource  # noqa: PLC0415
+
+            return MountedSource(mounted if kind is RepositoryKind.CLAIM else volume)
         case _:
             assert_never(kind)
 

@@ -20,18 +20,18 @@ def after(rate: Callable[[int], float], steps: int) -> list[int]:
 
 
 def test_a_server_that_caps_each_connection_gets_the_most() -> None:
-    assert after(lambda count: 50.0 * count, 4) == [4, 8, 16, 16]
+    assert after(lambda count: 50.0 * count, 3) == [8, 16, 16]
 
 
 def test_what_gains_nothing_is_taken_back_and_not_tried_again_soon() -> None:
     history = after(lambda _: 900.0, 30)
 
-    assert history[:3] == [4, 8, 4]
-    assert set(history[2:]) == {4}
+    assert history[:3] == [8, 16, 8]
+    assert set(history[2:]) == {8}
 
 
 def test_networks_change_so_it_is_tried_again_later() -> None:
-    assert after(lambda _: 900.0, 60).count(8) == 2
+    assert after(lambda _: 900.0, 60).count(16) == 2
 
 
 @pytest.mark.parametrize(("allowed", "fewer"), [(16, 8), (4, 2), (2, 1), (1, 1)])

@@ -10,6 +10,7 @@ import pytest
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError, TransientError
+from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
 
 
@@ -156,3 +157,55 @@ def test_a_look_that_the_volume_refuses_is_no_bug(
             act(volume)
 
     assert caught.value.reason is Reason.VOLUME_IO_ERROR
+
+
+def test_a_folder_of_ours_is_walked_to_once(
+    volume: Volume, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume.write(layout.blob("a"), b"one", ".tmp")
+    opened: list[object] = []
+    real = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, *rest, **more: opened.append(path) or real(path, *rest, **more)
+    )
+
+    assert volume.read(layout.blob("a"), 10) == b"one"
+    assert volume.facts(layout.blob("b")) is None
+    assert opened == ["a"]
+
+
+def test_a_folder_of_ours_that_somebody_removed_is_made_anew(volume: Volume, root: Path) -> None:
+    volume.write(layout.blob("a"), b"one", ".tmp")
+    root.joinpath(*layout.blob("a")).unlink()
+    root.joinpath(*layout.BLOBS).rmdir()
+
+    volume.write(layout.blob("b"), b"two", ".tmp")
+
+    assert root.joinpath(*layout.blob("b")).read_bytes() == b"two"
+    assert volume.facts(layout.blob("b")) is not None
+
+
+def _open_descriptors() -> int:
+    return len([*Path("/proc/self/fd").iterdir()])
+
+
+def test_few_folders_stay_open(volume: Volume) -> None:
+    before = _open_descriptors()
+
+    for number in range(50):
+        volume.write((*layout.staging("uid", str(number)), "0.part"), b"", ".tmp")
+
+    assert _open_descriptors() <= before + 8
+
+
+def test_a_folder_may_be_listed_while_it_is_listed(volume: Volume) -> None:
+    names = [f"{number}.part" for number in range(3)]
+    folder = layout.staging("uid", "plan")
+    for name in names:
+        volume.write((*folder, name), b"", ".tmp")
+
+    found = []
+    for parts, _ in volume.walk(folder):
+        assert volume.names(folder) == names
+        found.append(parts[-1])
+    assert sorted(found) == names
