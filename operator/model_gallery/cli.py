@@ -16,8 +16,12 @@ _Command = Callable[[argparse.Namespace], int]
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command that the arguments name; returns the exit code."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
     command: _Command = options.command
+    if rest and command is not _adopt:
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
     return command(options)
 
 
@@ -35,6 +39,12 @@ def _parser() -> argparse.ArgumentParser:
         "sidecar", help="tell which process uses which model (in a serving pod)"
     )
     sidecar.set_defaults(command=_sidecar)
+    adopt = commands.add_parser(
+        "adopt",
+        add_help=False,
+        help="write the Model of a loose file on a volume; the same as `kubectl model adopt`",
+    )
+    adopt.set_defaults(command=_adopt)
     crds = commands.add_parser("crds", help="print the custom resource definitions")
     crds.add_argument("--output", type=Path, metavar="DIR", help="write one file each instead")
     crds.set_defaults(command=_crds)
@@ -72,6 +82,12 @@ def _worker(_: argparse.Namespace) -> int:
     gc.freeze()
     gc.enable()
     return worker.main()
+
+
+def _adopt(options: argparse.Namespace) -> int:
+    from model_gallery.plugin import main as plugin  # noqa: PLC0415 - start-up time
+
+    return plugin.main(["adopt", *options.rest])
 
 
 def _sidecar(_: argparse.Namespace) -> int:

@@ -68,6 +68,19 @@ def install(stage, *names, **spec):
         stage.ready(name)
 
 
+def replaced(stage, name, wait):
+    """Asks for another file at the path of the first."""
+    path = "/real/large.gguf"
+    file = {"path": f"{name}.gguf", "uri": URL + path, "sha256": body(path).sha256()}
+    stage.create(name, source={"files": [file]}, updatePolicy={"waitSeconds": wait})
+
+
+def waits(stage, name):
+    """Returns the message of a Model that waits for its users; empty: it does not."""
+    found = condition(stage.kube.get("model", name, stage.namespace), "Reconciling")
+    return found["message"] if found.get("reason") == "InUse" else ""
+
+
 def seen(stage, name):
     found = stage.kube.get("model", name, stage.namespace) or {}
     return found.get("status", {}).get("serving", {})
@@ -248,3 +261,64 @@ def test_a_backend_that_cannot_unload_says_so(stage, backends, journal):
     assert seen(stage, "tiny")["state"] == "Loaded"
     events = json.loads(stage.kube.run("get", "events", "-n", stage.namespace, "-o", "json"))
     assert "UnloadUnsupported" in {event["reason"] for event in events["items"]}
+
+
+def test_a_switch_waits_for_those_who_cannot_unload_and_not_for_ever(stage, backends):
+    """The other file is fetched, the old one stays until nobody waits any longer."""
+    image = backends.image("llamacpp")
+    stage.set_up(backends=quick("llamacpp"))
+    install(stage, "tiny")
+    pod = serving.llamacpp(image, stage.namespace, "tiny.gguf", context=1024)
+    backends.start(pod)
+    until_state(stage, "tiny", "Loaded")
+    replaced(stage, "tiny", wait=20)
+    message = wait_until("it waits", lambda: waits(stage, "tiny"), 60)
+    assert pod["metadata"]["name"] in message
+    assert stage.sha256("tiny.gguf") == body("/real/tiny.gguf").sha256()
+    stage.ready("tiny")
+    assert stage.sha256("tiny.gguf") == body("/real/large.gguf").sha256()
+    assert seen(stage, "tiny")["state"] == "Loaded", "what it has opened stays"
+
+
+def test_what_is_replaced_is_unloaded_first(stage, backends, journal):
+    """A router gives the old file back when it is asked to, and takes the new one with the next request."""
+    image = backends.image("ollama")
+    stage.set_up(backends=quick("router"))
+    install(stage, "tiny")
+    server = backends.start(serving.router(image, stage.namespace))
+    assert serving.generate(server, "tiny").status == 200
+    until_state(stage, "tiny", "Loaded", "Busy")
+    replaced(stage, "tiny", wait=1800)
+    stage.ready("tiny")
+    gone = seen(stage, "tiny")
+    assert (gone["state"], gone["unload"]["reason"]) == ("Unloaded", "Replaced")
+    journal("llama.cpp router", "another file at the same path", gone)
+    assert stage.sha256("tiny.gguf") == body("/real/large.gguf").sha256()
+    assert serving.generate(server, "tiny").status == 200
+    until_state(stage, "tiny", "Loaded", "Busy")
+
+
+def test_triton_is_recognised_and_gives_a_model_back(stage, backends, journal):
+    """Its models are known by their names; what is loaded there by hand is unloaded as the Model says."""
+    image = backends.image("triton")
+    stage.set_up(backends=quick("triton"))
+    file = {"path": "echo.dat", "uri": f"{URL}/gen/1Mi/triton/echo.dat"}
+    stage.create("echo", source={"files": [file]})
+    stage.ready("echo")
+    server = backends.start(serving.triton(image, stage.namespace))
+    until_state(stage, "echo", "Unloaded")
+    assert server.post("/v2/repository/models/echo/load", {}).status == 200
+    loaded = until_state(stage, "echo", "Loaded")
+    assert loaded["pods"][0]["backend"] == "KServeV2"
+    journal("Triton", "a client loaded it", loaded, f"`/v2/repository/index`: {triton(server)}")
+    stage.create("echo", source={"files": [file]}, serving={"desiredState": "Unloaded"})
+    gone = until_state(stage, "echo", "Unloaded")
+    assert gone["unload"]["result"] == "Done"
+    journal("Triton", "`desiredState: Unloaded`", gone, f"`/v2/repository/index`: {triton(server)}")
+    assert triton(server) == "UNAVAILABLE"
+
+
+def triton(server):
+    """The state that Triton itself tells."""
+    index = server.post("/v2/repository/index", {}).json
+    return next(one.get("state") for one in index if one["name"] == "echo")

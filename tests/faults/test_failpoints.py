@@ -404,10 +404,40 @@ def test_an_error_of_the_volume_while_verifying(installed: Place) -> None:
     assert installed.everything() == before
 
 
+OPENING = "W9 before what loaders begin with"
+
+
+def test_a_loader_that_comes_early_finds_no_model_rather_than_half_of_one(tmp_path: Path) -> None:
+    """Killed before the first file that leads to others has its name: all of the others have theirs."""
+    worker = Worker(tmp_path / "volume")
+    contents = {
+        name: name.encode()
+        for name in ("m/config.json", "m/a.index.json", "m/one.dat", "m/two.dat")
+    }
+    with serve() as server:
+
+        def behave(request: Request) -> Iterator[bytes]:
+            yield from answer(contents[request.path[1:]], request, etag='"1"')
+
+        server.behave = behave
+        files = [
+            {"path": name, "url": f"{server.url}/{name}", "sha256": digest(data)}
+            for name, data in contents.items()
+        ]
+        wish = worker.install(*files, documents=[{"path": "m.yaml", "content": DOCUMENT}])
+        reached = at_point(worker, OPENING)
+        process = worker.start(wish)
+        process.communicate(timeout=60)
+
+    assert process.returncode == -signal.SIGKILL
+    assert reached()
+    assert published(worker.root).keys() == {"m/one.dat", "m/two.dat"}
+
+
 def test_every_point_is_used() -> None:
     """A point that no test names would look like one that is kept."""
     adopting = {name for name in POINTS if name.startswith("W13")}
-    used = {*INSTALLING, *REPLACING, *REMOVING, *adopting, BODY, VERIFYING}
+    used = {*INSTALLING, *REPLACING, *REMOVING, *adopting, BODY, VERIFYING, OPENING}
 
     assert used == POINTS.keys()
     assert {f"W{number}" for number in range(1, 15)} <= {name.split()[0] for name in POINTS}

@@ -92,6 +92,23 @@ def test_the_loser_of_a_conflict_goes_without_taking_the_winner_along(
     assert first.everything() == before
 
 
+@pytest.mark.parametrize(("held", "path"), [("set", "set/x"), ("set/x", "set"), ("a/b", "a/b/c/d")])
+def test_a_folder_in_the_place_of_a_file_names_the_other_model(
+    server: FaultServer, tmp_path: Path, held: str, path: str
+) -> None:
+    first, second = pair(tmp_path)
+    first.run(first.install(file(server, held, "one")))
+    before = first.everything()
+
+    code, result = second.run(second.install(file(server, path, "two")))
+
+    assert (code, result.reason) == (43, "PathConflict")
+    assert f"Model ns/{first.uid} " in result.message
+    assert f"{path!r} would be " in result.message
+    assert f"publishes {held!r}" in result.message
+    assert first.everything() == before
+
+
 def test_the_loser_of_a_conflict_wins_once_the_first_is_gone(
     server: FaultServer, tmp_path: Path
 ) -> None:

@@ -11,7 +11,6 @@ import hashlib
 import json
 import os
 import random
-import ssl
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 
 from support.faultserver import CLOSE, RESET, Act, FaultServer, Request, answer, serve, status
+from support.tls import context
 from support.worker import MIB, Worker
 
 DATA = random.Random(7).randbytes(24 * MIB)  # noqa: S311 - content
@@ -265,31 +265,6 @@ def test_p23_resets_at_random_places(worker: Worker, server: FaultServer) -> Non
     assert is_published(worker, DATA)
 
 
-def tls(tmp_path: Path, *, ended: bool = False, name: str = "127.0.0.1") -> ssl.SSLContext:
-    """A server's context with a certificate of its own making."""
-    key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
-    year = 2020 if ended else 2099
-    (tmp_path / "index").touch()
-    settings = tmp_path / "ca.cnf"
-    settings.write_text(
-        "[ca]\ndefault_ca=own\n[own]\ndefault_md=sha256\npolicy=any\nrand_serial=yes\n"
-        f"database={tmp_path}/index\nnew_certs_dir={tmp_path}\nx509_extensions=names\n"
-        f"[any]\ncommonName=supplied\n[names]\nsubjectAltName=IP:{name}\n"
-    )
-    curve = "-newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes"
-    for command in (
-        f"openssl req -new {curve} -keyout {key} -out {tmp_path}/request -subj /CN=test",
-        (
-            f"openssl ca -batch -selfsign -notext -config {settings} -keyfile {key} -in {tmp_path}/request"
-            f" -out {certificate} -startdate 20200101000000Z -enddate {year}0102000000Z"
-        ),
-    ):
-        subprocess.run(command.split(), check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
-
-
 @pytest.mark.parametrize(
     ("certificate", "trusted", "words"),
     [
@@ -302,7 +277,7 @@ def tls(tmp_path: Path, *, ended: bool = False, name: str = "127.0.0.1") -> ssl.
 def test_p25_a_certificate_that_does_not_hold(
     worker: Worker, tmp_path: Path, certificate: Any, trusted: bool, words: str
 ) -> None:
-    with serve(tls(tmp_path, **certificate)) as server:
+    with serve(context(tmp_path, **certificate)) as server:
         server.behave = lambda request: answer(SMALL, request)
         if trusted:
             worker.environment["SSL_CERT_FILE"] = str(tmp_path / "cert.pem")
@@ -318,7 +293,7 @@ def test_p25_a_certificate_of_a_known_authority(
     worker: Worker, tmp_path: Path, variable: str
 ) -> None:
     """Known to the image, or by the Gallery's own bundle."""
-    with serve(tls(tmp_path)) as server:
+    with serve(context(tmp_path)) as server:
         server.behave = lambda request: answer(DATA, request)
         worker.environment[variable] = str(tmp_path / "cert.pem")
 

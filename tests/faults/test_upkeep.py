@@ -195,6 +195,30 @@ def test_a_way_back_costs_no_download(place) -> None:
     assert worker.published()["big.dat"] == sha(BIG)
 
 
+def test_what_is_fetched_ahead_is_published_later_without_a_download(place) -> None:
+    """The switch of a model that pods use: the bytes come before the wait, the names after it."""
+    worker, server, wish = place
+    standing, newer = worker.published(), BIG[: 8 * MIB]
+    wish = updated(wish, server, newer, "c" * 64)
+    code, line = worker.run({**wish, "fetchOnly": True})
+    assert (code, line.fetched_bytes) == (0, len(newer))
+    assert worker.published() == standing
+    before = server.sent
+    assert worker.run(wish)[0] == 0
+    assert server.sent == before
+    assert worker.published() == {**standing, "big.dat": sha(newer)}
+
+
+def test_what_nobody_could_find_again_is_not_fetched_ahead(place) -> None:
+    worker, server, wish = place
+    wish = updated(wish, server, BIG[: 8 * MIB], "c" * 64)
+    for file in wish["files"]:
+        file.pop("sha256")
+    before = server.sent
+    assert worker.run({**wish, "fetchOnly": True})[0] == 0
+    assert server.sent - before < 1000, "the heads of two answers"
+
+
 def test_without_a_time_to_keep_nothing_is_kept(place) -> None:
     worker, server, wish = place
     worker.run(updated(wish, server, BIG[: 8 * MIB], "c" * 64))

@@ -88,6 +88,19 @@ def test_values_reach_the_operator(kube) -> None:
     assert environment["MODEL_GALLERY_WORKER_UID"] == "1000"
 
 
+def test_the_password_for_the_proxy_is_a_file(kube) -> None:
+    values = ("network.proxy=http://proxy:3128", "network.proxySecretName=proxy-login")
+    documents = render(kube, *values)
+    pod = _pod(documents)
+    folder = _environment(documents)["MODEL_GALLERY_PROXY_CREDENTIALS"]
+
+    (mount,) = (m for m in pod["containers"][0]["volumeMounts"] if m["mountPath"] == folder)
+    (volume,) = (v for v in pod["volumes"] if v["name"] == mount["name"])
+    assert mount["readOnly"] is True
+    assert volume["secret"]["secretName"] == "proxy-login"
+    assert "MODEL_GALLERY_PROXY_CREDENTIALS" not in _environment(render(kube, values[0]))
+
+
 def test_the_crds_stay_on_uninstall(kube) -> None:
     kept = [d for d in render(kube) if d["kind"] == "CustomResourceDefinition"]
     free = [d for d in render(kube, "crds.keep=false") if d["kind"] == "CustomResourceDefinition"]

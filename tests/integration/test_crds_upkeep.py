@@ -96,6 +96,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "never asked": model(updatePolicy={"checkPeriodSeconds": 0}),
     "asked each minute": model(updatePolicy={"mode": "Track", "checkPeriodSeconds": 60}),
     "nothing kept": model(updatePolicy={"keepSeconds": 0}),
+    "no wait for users": model(updatePolicy={"waitSeconds": 0}),
     "only planned": model(mode="Plan"),
     "everything listed": listing(nameRegex="", looseFilePolicy="AlwaysInclude"),
     "an expression": listing(nameRegex="^(?i)qwen[0-9]+(\\.[0-9]+)?-\\pL+$"),
@@ -141,6 +142,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "asked each second": (
         model(updatePolicy={"checkPeriodSeconds": 1}),
         "must be 0 or at least 60",
+    ),
+    "a switch that waits for an hour": (
+        model(updatePolicy={"waitSeconds": 3600}),
+        "less than or equal to 1800",
     ),
     "kept for ever": (model(updatePolicy={"keepSeconds": -1}), "greater than or equal to 0"),
     "another mode": (model(mode="Dry"), "Unsupported value"),
@@ -251,6 +256,7 @@ def test_what_is_not_said(kube) -> None:
         "mode": "Pinned",
         "checkPeriodSeconds": 86400,
         "keepSeconds": 86400,
+        "waitSeconds": 300,
     }
     spec = create(kube, gallery(install={"matching": {"tags": ["a"]}}, listing={}))["spec"]
     assert spec["install"]["maxModels"] == 100

@@ -71,6 +71,7 @@ POINTS = {
     "W9 between the temporary name and the published one": Point("rename", _NAME),
     "W9 between two replacements": Point("rename", _NAME, turn=2),
     "W10 after the publish, before the folder's sync": Point("fsync", _NAME),
+    "W9 before what loaders begin with": Point("link", r".*/config\.json"),
     "W10 before the configuration is in its place": Point("rename", r"m\.yaml"),
     "W11 after the publish, before the old goes": Point("unlink", _NAME),
     "W11 after the last receipt": Point("rename", _RECEIPT, after=True, turn=2),

@@ -69,3 +69,17 @@ def test_crds_are_printed_or_written(tmp_path: Path, capsys) -> None:
 
     assert {crd["metadata"]["name"] for crd in printed} == set(crds.definitions())
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == crds.render()
+
+
+def test_adopt_is_the_plugins_own(capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["adopt", "--help"])
+    assert ended.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: kubectl model adopt ")
+
+
+def test_other_commands_take_no_stray_words(capsys) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main(["crds", "--nope"])
+    assert ended.value.code == 2
+    assert "unrecognized arguments: --nope" in capsys.readouterr().err

@@ -5,6 +5,7 @@ Everything that writes or selects objects takes its strings from here, so that a
 
 __all__ = [
     "ANNOTATION_COLLECT_AT",
+    "ANNOTATION_DEFAULTS",
     "ANNOTATION_GALLERY",
     "ANNOTATION_INSTALLED_BY",
     "ANNOTATION_MODEL",
@@ -56,6 +57,8 @@ ANNOTATION_COLLECT_AT = f"{GROUP}/collect-requested-at"
 """On a Gallery: what nobody needs shall be removed from the volume."""
 ANNOTATION_INSTALLED_BY = f"{GROUP}/installed-by"
 """On a Model that its Gallery made: `entries`, or `matching-` and the digest of the selection."""
+ANNOTATION_DEFAULTS = f"{GROUP}/install-defaults"
+"""On a Model that its Gallery made: digest of the defaults that it was made with; without any: none."""
 ANNOTATION_MODEL = f"{GROUP}/model"
 """The Model's name on its workers; an annotation, since names may be longer than a label's 63."""
 ANNOTATION_GALLERY = f"{GROUP}/gallery"

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import (
@@ -27,6 +28,7 @@ from model_gallery.reconcile.resolution import Catalogue
 from model_gallery.runtime.client import ApiClient
 from model_gallery.runtime.resources import CONFIG_MAPS
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import Credentials
 
 __all__ = ["MAX_BASES", "Document", "Fetcher", "Loaded", "judged"]
 
@@ -73,11 +75,13 @@ class Fetcher:
     """Fetches indexes over http(s) or from ConfigMaps.
 
     Attributes:
-        policy: which addresses may be reached.
+        policy: which addresses may be reached, and through which proxy.
+        proxy_folder: of the Secret for the proxy; None: it is told nothing.
     """
 
     client: ApiClient
     policy: NetworkPolicy
+    proxy_folder: Path | None = None
 
     async def fetch(
         self, namespace: str, spec: GallerySpec, wish: str, previous: Loaded | None
@@ -97,9 +101,10 @@ class Fetcher:
             body = await self._config_map(
                 namespace, spec.index.config_map.name, spec.index.config_map.key
             )
-            given, http = Document(body), HttpClient(self.policy)
+            given, pem = Document(body), None
         else:
-            given, http = None, HttpClient(self.policy, ca_pem=await self._ca(namespace, spec))
+            given, pem = None, await self._ca(namespace, spec)
+        http = HttpClient(self.policy, ca_pem=pem, proxy_authorization=self._proxy())
         try:
             if given is not None:
                 document, served_from = given, ServedFrom.SOURCE
@@ -119,6 +124,13 @@ class Fetcher:
         if text is None:
             raise StalledError(Reason.INDEX_INVALID, f"ConfigMap {name} has no key {key}")
         return str(text).encode()
+
+    def _proxy(self) -> str | None:
+        """Read anew for each fetch: the Secret may have been changed."""
+        if self.proxy_folder is None or not self.policy.proxy:
+            return None
+        found = Credentials.read(self.proxy_folder, "the chart's network.proxySecretName")
+        return found.for_proxy(self.policy.proxy)
 
     async def _ca(self, namespace: str, spec: GallerySpec) -> bytes | None:
         bundle = spec.index.http.ca_bundle if spec.index.http else None

@@ -20,7 +20,7 @@ __all__ = ["Intake"]
 
 Body = dict[str, Any]
 
-_CHANGING = frozenset({"install", "repair", "remove", "evict"})
+_CHANGING = frozenset({"install", "fetch", "repair", "remove", "evict"})
 _LISTING_SECONDS = 6.0
 """Until a Gallery looks at its volume and shows its listing anew after a change."""
 

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 from model_gallery import __version__
 from model_gallery.api import labels
@@ -138,7 +139,9 @@ def _build(wish: settings.Settings) -> _Parts:
     recorder = Recorder(client, wish.name)
     follower = Follower(client, queue.add)
     indexes = IndexStore(
-        Fetcher(client, wish.worker.network),
+        Fetcher(
+            client, wish.worker.network, Path(wish.proxy_folder) if wish.proxy_folder else None
+        ),
         Copies(client),
         queue.add,
         lambda namespace, gallery: intake.wake_models(namespace, gallery),  # noqa: PLW0108

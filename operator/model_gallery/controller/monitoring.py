@@ -19,6 +19,7 @@ from typing import Any
 
 import aiohttp
 
+from model_gallery.api.conditions import ConditionType, Reason
 from model_gallery.api.v1alpha1.gallery import BackendStatus, BackendType
 from model_gallery.api.v1alpha1.model import ModelSpec
 from model_gallery.api.v1alpha1.serving import ServingState, UnloadStatus
@@ -368,12 +369,12 @@ class Monitor:
             spec = kinds.spec_of(ModelSpec, body)
             if spec is None:
                 continue
-            deleting = "deletionTimestamp" in body["metadata"]
             names = frozenset(kinds.known_as(body))
-            for wish in serving.to_unload(spec, names, [state.view], now, deleting=deleting):
+            for wish in serving.to_unload(spec, names, [state.view], now, going=_going(body)):
                 found.setdefault(wish.model, (body, wish))
         room = serving.to_make_room(
             state.view,
+            frozenset(name for body in bodies for name in kinds.known_as(body)),
             max_loaded=target.max_loaded,
             max_memory=sizes.from_quantity(target.max_memory),
             now=now,
@@ -400,7 +401,7 @@ class Monitor:
             unloaded = {**(state.view.unloaded or {}), wish.model: now}
             state.view = replace(state.view, unloaded=unloaded)
             state.due = _now() + _SOON_SECONDS
-        elif _is_same(state.unloads.get(metadata["uid"]), fresh):
+        elif _is_same(state.unloads.get(metadata["uid"]) or _shown(body), fresh):
             # What fails in the same way at every look is written once, with the time of the first.
             return
         self._unloads[metadata["uid"]] = state.unloads[metadata["uid"]] = fresh
@@ -462,6 +463,24 @@ def _shape(facts: BackendFacts) -> object:
         facts.message,
         sorted((model.name, model.state, model.message) for model in facts.models),
     )
+
+
+def _going(body: Body) -> str:
+    """Returns why a Model's files are about to go; empty: they stay."""
+    if "deletionTimestamp" in body["metadata"]:
+        return serving.UnloadReason.DELETED
+    status = body.get("status") or {}
+    waits = any(
+        (item["type"], item["reason"]) == (ConditionType.RECONCILING, Reason.IN_USE)
+        for item in status.get("conditions") or ()
+    )
+    return serving.UnloadReason.REPLACED if waits and status.get("staged") else ""
+
+
+def _shown(body: Body) -> UnloadStatus | None:
+    """Returns what the status tells of the last wish to unload: a restart has nothing new to say."""
+    shown = ((body.get("status") or {}).get("serving") or {}).get("unload")
+    return UnloadStatus.model_validate(shown) if shown else None
 
 
 def _is_same(known: UnloadStatus | None, fresh: UnloadStatus) -> bool:

@@ -371,7 +371,7 @@ class Observer:
         for job in self.cache.by_index(kinds.JOB, "model-uid", uid):
             metadata = job["metadata"]
             failed = any(condition["type"] == "Failed" for condition in job["ended"])
-            if failed or metadata["labels"].get(labels.LABEL_OPERATION) != "install":
+            if failed or metadata["labels"].get(labels.LABEL_OPERATION) not in _PUBLISHING:
                 continue
             if job["ended"] and metadata["creationTimestamp"] <= _settled(status):
                 continue
@@ -385,6 +385,7 @@ class Observer:
 
 
 _MEASURING = timedelta(minutes=5)
+_PUBLISHING = frozenset({"install", "fetch"})
 
 
 def _settled(status: Body) -> str:
@@ -397,7 +398,7 @@ def _age(job: Body) -> timedelta:
     return clock.now() - times.from_text(job["metadata"]["creationTimestamp"])
 
 
-_FETCHING = frozenset({"install", "repair", "ask", "plan"})
+_FETCHING = frozenset({"install", "fetch", "repair", "ask", "plan"})
 _READING = frozenset({"verify"})
 
 
@@ -438,6 +439,7 @@ def _owned(body: Body) -> OwnedModel:
         uid=metadata["uid"],
         entry=_entry_of(body),
         by=annotations.get(labels.ANNOTATION_INSTALLED_BY, ""),
+        defaults=annotations.get(labels.ANNOTATION_DEFAULTS, ""),
         ready=_is_ready(body),
         deleting="deletionTimestamp" in metadata,
     )

@@ -34,6 +34,7 @@ class Settings:
         drain_seconds: how long a stop waits for reconciliations in flight.
         name: of this process, for events.
         monitor: whether pods that serve are watched and asked.
+        proxy_folder: folder of the Secret for the proxy; empty: none.
         backend_keys: folder of keys for backends, each in a file `<namespace>.<gallery>.<backend>`.
     """
 
@@ -48,6 +49,7 @@ class Settings:
     name: str = "model-gallery-operator"
     monitor: bool = True
     backend_keys: str = ""
+    proxy_folder: str = ""
 
 
 def from_environment(environment: Mapping[str, str]) -> Settings:
@@ -85,6 +87,7 @@ def from_environment(environment: Mapping[str, str]) -> Settings:
         name=get("POD_NAME") or "model-gallery-operator",
         monitor=get("MONITOR", "true").lower() != "false",
         backend_keys=get("BACKEND_KEYS"),
+        proxy_folder=get("PROXY_CREDENTIALS"),
     )
 
 
@@ -112,7 +115,9 @@ def _networks(text: str) -> tuple[str, ...]:
 def _proxy(text: str) -> str:
     parts = urlsplit(text)
     if text and (parts.scheme not in {"http", "https"} or not parts.hostname or "@" in text):
-        raise _invalid("PROXY", "must be an http(s) URL without user name and password")
+        raise _invalid(
+            "PROXY", "must be an http(s) URL without user name and password, which go into a Secret"
+        )
     return text
 
 

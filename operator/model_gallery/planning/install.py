@@ -2,7 +2,8 @@
 
 Rules, in this order:
 1. Two files of one plan never share a path, nor is one the folder of another.
-2. A path that another Model publishes with other content is a conflict; with the same it is shared.
+2. A path that another Model publishes with other content is a conflict, and so is one below its file or
+   above it; with the same content it is shared.
 3. A loose file is never overwritten; with the promised content it is taken over.
 4. Content that already lies on the volume is linked, not fetched.
 5. The bytes and inodes still needed must be free before the first byte, with a reserve.
@@ -22,8 +23,10 @@ __all__ = [
     "Plan",
     "Step",
     "Wanted",
+    "check_folders",
     "check_free",
     "check_quota",
+    "is_opening",
     "plan",
 ]
 
@@ -128,6 +131,48 @@ def plan(wanted: Sequence[Wanted], found: Found) -> Plan:
     return Plan(steps, tuple(sorted(path for path in found.own if path not in kept)))
 
 
+def is_opening(path: str) -> bool:
+    """Whether loaders begin with this file and are led by it to the others of its folder."""
+    name = path.rpartition("/")[2]
+    return name in _OPENINGS or name.endswith(".index.json")
+
+
+_OPENINGS = frozenset({"config.json", "model_index.json", "modules.json", "params.json"})
+"""Of transformers, diffusers, sentence-transformers and Mistral."""
+
+
+def check_folders(wanted: Sequence[Wanted], others: Mapping[str, Owned]) -> None:
+    """Refuses paths of which one would be the folder of another Model's file, or the other way about.
+
+    Args:
+        others: by path, what other Models publish.
+
+    Raises:
+        StalledError: PathConflict, with both paths and the Model.
+    """
+    folders = {above: other for path, other in others.items() for above in _above(path)}
+    for item in wanted:
+        below = folders.get(item.path)
+        if below is not None:
+            raise _in_the_way(item.path, "a file", below, "below it")
+        for above in _above(item.path):
+            if above in others:
+                raise _in_the_way(item.path, f"below {above!r}", others[above], "there")
+
+
+def _above(path: str) -> list[str]:
+    parts = path.split("/")
+    return ["/".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+def _in_the_way(path: str, where: str, other: Owned, there: str) -> StalledError:
+    return StalledError(
+        Reason.PATH_CONFLICT,
+        f"{path!r} would be {where}, and Model {other.owner} publishes {other.path!r} {there};"
+        " give this Model another path or gallery",
+    )
+
+
 def check_free(plan: Plan, staged_bytes: int, free_bytes: int, free_inodes: int) -> None:
     """Refuses a plan for which the volume has no room.
 
@@ -178,9 +223,7 @@ def _check_paths(paths: Sequence[str]) -> None:
             raise StalledError(Reason.INVALID_SPEC, f"two files have the path {path!r}")
         seen.add(path)
     for path in paths:
-        parts = path.split("/")
-        for depth in range(1, len(parts)):
-            above = "/".join(parts[:depth])
+        for above in _above(path):
             if above in seen:
                 raise StalledError(
                     Reason.INVALID_SPEC, f"{above!r} is a file and the folder of {path!r}"

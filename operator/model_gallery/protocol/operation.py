@@ -16,6 +16,7 @@ __all__ = [
     "ENV_CREDENTIALS",
     "ENV_OPERATION",
     "ENV_OPERATION_FILE",
+    "ENV_PROXY",
     "ENV_SOURCE",
     "MAX_ENV_BYTES",
     "AnyOperation",
@@ -41,6 +42,8 @@ ENV_CREDENTIALS = "MODEL_GALLERY_CREDENTIALS"
 """Environment variable that names the folder of the mounted Secret; unset without one."""
 ENV_CA = "MODEL_GALLERY_CA"
 """Environment variable that names a file with extra certificate authorities; unset without."""
+ENV_PROXY = "MODEL_GALLERY_PROXY_CREDENTIALS"
+"""Environment variable that names the folder of the Secret for the proxy; unset without one."""
 ENV_SOURCE = "MODEL_GALLERY_SOURCE"
 """Environment variable that names the folder of the claim that files are copied from."""
 MAX_ENV_BYTES = 64 * 1024
@@ -153,6 +156,7 @@ class InstallOperation(_Message):
         recheck: whether what lies on the volume is read and compared before it is taken as it is;
             what is damaged is mended.
         plan_only: tell what would be fetched, and change nothing.
+        fetch_only: bring the contents whose digests are promised onto the volume, and publish nothing.
         keep_seconds: how long contents of an earlier plan stay for a way back.
         checksums_required: whether a file without a promised digest is refused.
         signature_keys: public keys in PEM, one of which must have signed the files; empty: no signature
@@ -173,6 +177,7 @@ class InstallOperation(_Message):
     safe_formats: bool = False
     recheck: bool = False
     plan_only: bool = False
+    fetch_only: bool = False
     keep_seconds: int = 0
     checksums_required: bool = False
     signature_keys: tuple[str, ...] = ()

@@ -57,6 +57,7 @@ def succeeded(status: ModelStatus, worker: WorkerView, revision: str, now: datet
             "update_available": None,
             "damage": None,
             "plan": None,
+            "staged": None,
         }
     )
 

@@ -76,7 +76,7 @@ def _chosen(observed: ObservedModel, now: datetime) -> _Step | None:
     found = victim(observed.room) if observed.room is not None else None
     if found is None or found[0].uid != observed.meta.uid:
         return None
-    if serving.in_pods(observed.known_as, observed.pods or ()):
+    if serving.in_pods(observed.identity, observed.known_as, observed.pods or ()):
         return None
     mark = Eviction(
         time=times.to_text(now),

@@ -14,7 +14,7 @@ from model_gallery.api.v1alpha1.model import (
     UpdateMode,
 )
 from model_gallery.protocol import exitcodes
-from model_gallery.reconcile import attempts, names, times, upkeep, workers
+from model_gallery.reconcile import attempts, switch, times, upkeep, workers
 from model_gallery.reconcile.actions import DeleteJob
 from model_gallery.reconcile.observed import (
     GalleryView,
@@ -40,14 +40,16 @@ def decide(
 ) -> tuple[Outcome, ModelStatus]:
     """Returns the outcome, and the status with what ended workers told folded in."""
     planned = observed.spec is not None and observed.spec.mode is Mode.PLAN
-    stale = [job for job in _installs(observed) if planned or job.plan_digest != plan.digest]
+    stale = _stale(observed, plan, OPERATION, planned=planned)
     held = is_held(observed, plan)
     others = _others(observed, plan, planned=planned)
-    blocked = _stop_stale([] if held else [*stale, *others])
+    ahead = _stale(observed, plan, switch.OPERATION, planned=planned)
+    blocked = _stop_stale([] if held else [*stale, *ahead, *others])
     if blocked is not None:
         return blocked, observed.status
     status = observed.status if held else _forget_disturbed(observed.status, stale)
     if held or (_is_published(status, plan) and not upkeep.wants_update(observed, status)):
+        status = status.model_copy(update={"staged": None}) if status.staged else status
         return upkeep.decide(observed, gallery, plan, status, now=now, jitter=jitter)
     if planned:
         return upkeep.plan_ahead(observed, gallery, plan, status, now)
@@ -59,16 +61,27 @@ def decide(
             update={"storage": plan.place, "resolved": _with_wish(status, plan)}
         )
         return upkeep.decide(observed, gallery, plan, status, now=now, jitter=jitter)
-    if worker is not None and worker.phase is WorkerPhase.ACTIVE:
-        outcome = _reshaped(worker, observed, gallery, plan) or _running(worker, now)
-        return outcome, _under_way(status, plan)
-    if worker is not None:
-        status = attempts.failed(status, worker, now, jitter)
+    early = switch.current(observed, status, plan)
+    for active in (worker, early):
+        if active is not None and active.phase is WorkerPhase.ACTIVE:
+            outcome = _reshaped(active, observed, gallery, plan) or _running(active, now)
+            return outcome, status if active is early else _under_way(status, plan)
+    status = switch.staged(status, early, plan, now)
+    for ended in (worker, early):
+        if ended is not None and ended.phase is WorkerPhase.FAILED:
+            status = attempts.failed(status, ended, now, jitter)
     return _start_or_wait(observed, gallery, plan, status, now)
 
 
-def _installs(observed: ObservedModel) -> list[WorkerView]:
-    return [job for job in observed.workers if job.operation == OPERATION]
+def _stale(
+    observed: ObservedModel, plan: Plan, operation: str, *, planned: bool
+) -> list[WorkerView]:
+    """Returns the workers of another plan; all of them where nothing is to be fetched."""
+    return [
+        job
+        for job in observed.workers
+        if job.operation == operation and (planned or job.plan_digest != plan.digest)
+    ]
 
 
 def _others(observed: ObservedModel, plan: Plan, *, planned: bool) -> list[WorkerView]:
@@ -133,23 +146,8 @@ def _is_published(status: ModelStatus, plan: Plan) -> bool:
     return status.resolved is not None and status.resolved.plan_digest == plan.digest
 
 
-def _job_name(observed: ObservedModel, status: ModelStatus, plan: Plan) -> str:
-    """A new name after each success and each failure; the same one until then."""
-    since = status.resolved.resolved_time if status.resolved else None
-    newer = status.update_available
-    return names.worker_name(
-        observed.meta.name,
-        OPERATION,
-        observed.meta.uid,
-        plan.digest,
-        status.attempts,
-        since or "",
-        newer.found_time if newer else "",
-    )
-
-
 def _current(observed: ObservedModel, status: ModelStatus, plan: Plan) -> WorkerView | None:
-    name = _job_name(observed, status, plan)
+    name = workers.attempt_name(OPERATION, observed, status, plan)
     return next((job for job in observed.workers if job.name == name), None)
 
 
@@ -214,20 +212,28 @@ def _start_or_wait(
         message = "A host of the source asked another Model's worker to wait"
         return Wait(Reason.RATE_LIMITED, message, (paused - now).total_seconds()), status
     status = status.model_copy(update={"next_retry_time": None})
+    before = _turn(observed, gallery) or switch.decide(observed, gallery, plan, status, now)
+    if before is not None:
+        return before, status
+    operation = workers.install(observed, gallery, plan)
+    name = workers.attempt_name(OPERATION, observed, status, plan)
+    start = workers.job(observed, gallery, plan.place, operation, name, plan=plan)
+    return Act((start,), Reason.PROGRESSING, _WORKING), _under_way(status, plan)
+
+
+def _turn(observed: ObservedModel, gallery: GalleryView) -> Outcome | None:
+    """Returns who goes first; None: it is this Model's turn."""
     if observed.strays:
         message = f"Pod {observed.strays[0]}, whose Job is gone, is still ending"
-        return Wait(Reason.PREVIOUS_WORKER, message, 30.0), status
+        return Wait(Reason.PREVIOUS_WORKER, message, 30.0)
     limit = gallery.spec.worker.max_concurrent
     if observed.busy_workers >= limit:
         message = f"Waiting for one of the {limit} workers of Gallery {gallery.name}"
-        return Wait(Reason.QUEUED, message, _QUEUE_RECHECK_SECONDS), status
+        return Wait(Reason.QUEUED, message, _QUEUE_RECHECK_SECONDS)
     if gallery.unmeasured:
         message = f"Waiting for the size of Model {gallery.unmeasured}: storage.maxBytes counts it"
-        return Wait(Reason.QUEUED, message, _MEASURING_SECONDS), status
-    operation = workers.install(observed, gallery, plan)
-    name = _job_name(observed, status, plan)
-    start = workers.job(observed, gallery, plan.place, operation, name, plan=plan)
-    return Act((start,), Reason.PROGRESSING, _WORKING), _under_way(status, plan)
+        return Wait(Reason.QUEUED, message, _MEASURING_SECONDS)
+    return None
 
 
 def _asked(observed: ObservedModel) -> bool:

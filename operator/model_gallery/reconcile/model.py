@@ -188,7 +188,7 @@ def status_after(observed: ObservedModel, decision: Decision, now: datetime) -> 
             "last_handled_reconcile_at": observed.meta.reconcile_at[:128],
             "progress": _progress(observed, decision, now),
             "serving": serving.serving_of(
-                f"{observed.meta.namespace}/{observed.meta.name}",
+                observed.identity,
                 observed.known_as,
                 observed.pods,
                 decision.status,

@@ -256,6 +256,11 @@ class ObservedModel:
     progress: tuple[ProgressLine, datetime] | None = None
     namespace_ending: bool = False
 
+    @property
+    def identity(self) -> str:
+        """Namespace and name, as sidecars speak of a Model."""
+        return f"{self.meta.namespace}/{self.meta.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class IndexView:
@@ -283,12 +288,14 @@ class OwnedModel:
     Attributes:
         entry: that it installs.
         by: the field that asked for it, `entries` or `matching`.
+        defaults: digest of the defaults that it was made with; empty: none.
     """
 
     name: str
     uid: str
     entry: str
     by: str
+    defaults: str = ""
     ready: bool = False
     deleting: bool = False
 

@@ -72,7 +72,7 @@ def _remove(observed: ObservedModel, age: float) -> Outcome:
 
 def _using(observed: ObservedModel, age: float) -> Outcome | None:
     """Waits for the backends that hold the model, which are asked to unload it; not for ever."""
-    seen = serving.in_pods(observed.known_as, observed.pods or ())
+    seen = serving.in_pods(observed.identity, observed.known_as, observed.pods or ())
     if not seen or age >= USE_SECONDS or _removal(observed) is not None:
         return None
     message = f"waiting for {', '.join(seen[:3])} to give the model back"

@@ -61,6 +61,7 @@ class UnloadReason:
     IDLE = "Idle"
     BUSY_TOO_LONG = "BusyTooLong"
     DELETED = "Deleted"
+    REPLACED = "Replaced"
     MAX_LOADED = "MaxLoaded"
     MEMORY = "Memory"
 
@@ -191,9 +192,17 @@ def in_memory(status: ServingStatus | None) -> bool:
     return status is not None and any(pod.state in IN_MEMORY for pod in status.pods)
 
 
-def in_pods(names: frozenset[str], pods: Sequence[PodView]) -> list[str]:
-    """Returns the pods that have the model in memory now, as far as they tell."""
-    return [pod.name for pod in pods if any(holds(names, model) for model in _loaded(pod))]
+def in_pods(identity: str, names: frozenset[str], pods: Sequence[PodView]) -> list[str]:
+    """Returns the pods that have the model in memory now, as far as they or their sidecars tell.
+
+    Args:
+        identity: namespace and name of the Model, as sidecars speak of it.
+    """
+    return [
+        pod.name
+        for pod in pods
+        if any(holds(names, model) for model in _loaded(pod)) or _mapped(identity, pod)
+    ]
 
 
 def _in_pod(
@@ -341,15 +350,19 @@ def to_unload(
     pods: Sequence[PodView],
     now: datetime,
     *,
-    deleting: bool,
+    going: str = "",
 ) -> list[Unload]:
-    """Returns the wishes for one Model: where it shall go from memory now, and why."""
+    """Returns the wishes for one Model: where it shall go from memory now, and why.
+
+    Args:
+        going: DELETED or REPLACED where its files are about to go; empty: they stay.
+    """
     return [
         Unload(pod.name, model.name, reason, force=force)
         for pod in pods
         for model in _loaded(pod)
         if holds(names, model)
-        for reason, force in _reasons(spec, pod, model, now, deleting=deleting)
+        for reason, force in _reasons(spec, pod, model, now, going)
     ]
 
 
@@ -360,18 +373,20 @@ def _loaded(pod: PodView) -> tuple[LoadedModel, ...]:
 
 
 def _reasons(
-    spec: ModelSpec, pod: PodView, model: LoadedModel, now: datetime, *, deleting: bool
+    spec: ModelSpec, pod: PodView, model: LoadedModel, now: datetime, going: str
 ) -> list[tuple[str, bool]]:
     wish = spec.serving
     if _is_resting(pod, model, now):
         return []
-    if deleting:
-        return [(UnloadReason.DELETED, wish.force)]
+    if going == UnloadReason.DELETED:
+        return [(going, wish.force)]
     busy = model.state is ServingState.BUSY
     since = (pod.busy_since or {}).get(model.name)
     limit = wish.busy_timeout_seconds
     if busy and limit and since is not None and now - since >= timedelta(seconds=limit):
         return [(UnloadReason.BUSY_TOO_LONG, True)]
+    if going and not busy and not _was_asked_for(pod, model, now):
+        return [(going, False)] if model.state is ServingState.LOADED else []
     if model.state is ServingState.LOADED or (busy and wish.force):
         return _wished(spec, pod, model, now)
     return []
@@ -421,17 +436,23 @@ def _age(pod: PodView, model: LoadedModel, now: datetime) -> tuple[float, float,
 
 
 def to_make_room(
-    pod: PodView, *, max_loaded: int, max_memory: int | None, now: datetime
+    pod: PodView, ours: frozenset[str], *, max_loaded: int, max_memory: int | None, now: datetime
 ) -> list[Unload]:
     """Returns the wishes that a pod's limits make, the longest unused first.
 
     Args:
+        ours: names of all Models that it may hold; what nobody declared counts, and is left alone.
         max_loaded: 0: no limit.
         max_memory: bytes of the whole pod; None: no limit.
     """
     loaded = _loaded(pod)
-    idle = [model for model in loaded if model.state is ServingState.LOADED]
-    idle = [model for model in idle if not _is_resting(pod, model, now)]
+    idle = [
+        model
+        for model in loaded
+        if model.state is ServingState.LOADED
+        and holds(ours, model)
+        and not _is_resting(pod, model, now)
+    ]
     idle.sort(key=lambda model: _age(pod, model, now))
     wishes = []
     surplus = len(loaded) - max_loaded if max_loaded else 0

@@ -54,10 +54,16 @@ def stock(observed: ObservedGallery) -> Stock:
         for model in observed.owned
         if model.entry not in wanted and not model.deleting and not _stays(model, observed)
     ]
+    going = {model.uid for model in leaving}
     actions: list[ApplyModel | DeleteModel] = [
         DeleteModel(model.name, model.uid) for model in leaving
     ]
     actions += [ApplyModel(_manifest(observed, entry, wanted[entry])) for entry in missing]
+    actions += [
+        ApplyModel(_manifest(observed, model.entry, model.by))
+        for model in observed.owned
+        if model.uid not in going and not model.deleting and model.defaults != _digest(observed)
+    ]
     if not wanted and not observed.owned and not selection.missing:
         return Stock(tuple(actions[:_PER_PASS]))
     ready = sum(1 for entry in wanted if entry in owned and owned[entry].ready)
@@ -89,6 +95,17 @@ def _by_selection(observed: ObservedGallery) -> str:
     return f"matching-{sha256_of_value(wanted.model_dump())[:8]}" if wanted else ""
 
 
+def _defaults(observed: ObservedGallery) -> dict[str, Any]:
+    given = observed.spec.install.defaults if observed.spec else None
+    return given.model_dump(mode="json", by_alias=True, exclude_none=True) if given else {}
+
+
+def _digest(observed: ObservedGallery) -> str:
+    """Returns what stands on Models with the present defaults; empty where there are none."""
+    given = _defaults(observed)
+    return sha256_of_value(given)[:16] if given else ""
+
+
 def _manifest(observed: ObservedGallery, entry: str, by: str) -> dict[str, Any]:
     meta = observed.meta
     stem = _NOT_IN_NAMES.sub("-", entry.lower()).strip("-")[:_MAX_STEM].strip("-")
@@ -100,7 +117,7 @@ def _manifest(observed: ObservedGallery, entry: str, by: str) -> dict[str, Any]:
         "metadata": {
             "name": name,
             "namespace": meta.namespace,
-            "annotations": {labels.ANNOTATION_INSTALLED_BY: by},
+            "annotations": _annotations(observed, by),
             "ownerReferences": [
                 {
                     "apiVersion": labels.API_VERSION,
@@ -112,5 +129,16 @@ def _manifest(observed: ObservedGallery, entry: str, by: str) -> dict[str, Any]:
                 }
             ],
         },
-        "spec": {"galleryName": meta.name, "source": {"entry": {"name": entry}}},
+        "spec": {
+            "galleryName": meta.name,
+            "source": {"entry": {"name": entry}},
+            **_defaults(observed),
+        },
     }
+
+
+def _annotations(observed: ObservedGallery, by: str) -> dict[str, str]:
+    digest = _digest(observed)
+    return {labels.ANNOTATION_INSTALLED_BY: by} | (
+        {labels.ANNOTATION_DEFAULTS: digest} if digest else {}
+    )

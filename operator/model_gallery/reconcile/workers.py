@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from model_gallery.api import labels
 from model_gallery.api.v1alpha1.gallery import Checksums, Formats, GallerySpec
-from model_gallery.api.v1alpha1.model import StoragePlace
+from model_gallery.api.v1alpha1.model import ModelStatus, StoragePlace
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.protocol.operation import (
     InstallOperation,
@@ -13,7 +13,7 @@ from model_gallery.protocol.operation import (
     ScanOperation,
     VerifyOperation,
 )
-from model_gallery.reconcile import sizes
+from model_gallery.reconcile import names, sizes
 from model_gallery.reconcile.actions import DeleteJob, StartWorker
 from model_gallery.reconcile.manifests import job as job_manifest
 from model_gallery.reconcile.observed import (
@@ -25,7 +25,7 @@ from model_gallery.reconcile.observed import (
 )
 from model_gallery.reconcile.plan import Plan
 
-__all__ = ["install", "job", "owner", "scan_job", "stop_all", "verify"]
+__all__ = ["attempt_name", "install", "job", "owner", "scan_job", "stop_all", "verify"]
 
 _Operation = InstallOperation | VerifyOperation
 
@@ -81,7 +81,8 @@ def job(
         kind: what stands in the label; what the operation is for.
     """
     fetches = isinstance(operation, InstallOperation)
-    bundle = gallery.spec.ca_bundle
+    bundle, proxy = gallery.spec.ca_bundle, gallery.spec.proxy_credentials
+    behind_proxy = fetches and bool(observed.settings.network.proxy)
     wanted = job_manifest.WorkerJob(
         name=name,
         operation=kind,
@@ -92,6 +93,7 @@ def job(
         sub_path=place.sub_path,
         owned=True,
         secret_name=plan.secret_name if fetches else "",
+        proxy_secret=proxy.secret_name if proxy and behind_proxy else "",
         ca_config_map=bundle.config_map_name if bundle and fetches else "",
         source_claim=_source_claim(plan.request) if fetches else "",
         resources=gallery.spec.worker.resources,
@@ -99,6 +101,21 @@ def job(
     )
     payload = wanted.payload if wanted.in_config_map else None
     return StartWorker(job_manifest.manifest(wanted, observed.meta, observed.settings), payload)
+
+
+def attempt_name(operation: str, observed: ObservedModel, status: ModelStatus, plan: Plan) -> str:
+    """Returns the name of a Job that brings files: a new one after each success and each failure."""
+    since = status.resolved.resolved_time if status.resolved else None
+    newer = status.update_available
+    return names.worker_name(
+        observed.meta.name,
+        operation,
+        observed.meta.uid,
+        plan.digest,
+        status.attempts,
+        since or "",
+        newer.found_time if newer else "",
+    )
 
 
 def stop_all(observed: ObservedModel) -> tuple[DeleteJob, ...]:

@@ -6,23 +6,14 @@ A source resolves; it moves no bytes of files. All that is fetched over HTTP goe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from model_gallery.protocol.operation import Repository
+from model_gallery.transport.authorize import Authorize, nobody
 
-__all__ = ["Authorize", "RemoteFile", "RepositorySource", "Resolution", "nobody"]
-
-Authorize = Callable[[str], Mapping[str, str]]
-"""Returns the headers that go with a request to this URL; empty for every origin but its own.
-
-It is asked anew for every hop of a redirect, so a credential stays with its origin."""
-
-
-def nobody(_url: str) -> Mapping[str, str]:
-    """Authorizes with nothing."""
-    return {}
+__all__ = ["RemoteFile", "RepositorySource", "Resolution"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,9 @@ from model_gallery.artifact.digest import is_sha256
 from model_gallery.errors import TransientError
 from model_gallery.protocol.operation import WantedFile
 from model_gallery.sources.base import RemoteFile
-from model_gallery.sources.credentials import Credentials
 from model_gallery.transport import answers
 from model_gallery.transport.client import HttpClient, Response
+from model_gallery.transport.credentials import Credentials
 
 __all__ = ["HttpSource", "probe", "read"]
 

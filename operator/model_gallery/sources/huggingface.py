@@ -18,9 +18,10 @@ from model_gallery.artifact.digest import is_sha256
 from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import Repository
 from model_gallery.sources import listing
-from model_gallery.sources.base import Authorize, RemoteFile, Resolution
-from model_gallery.sources.credentials import Credentials, origin_of
+from model_gallery.sources.base import RemoteFile, Resolution
+from model_gallery.transport.authorize import Authorize
 from model_gallery.transport.client import Fetched, HttpClient
+from model_gallery.transport.credentials import Credentials, origin_of
 
 __all__ = ["HuggingFaceSource", "files_of_page"]
 

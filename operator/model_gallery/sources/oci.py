@@ -10,9 +10,9 @@ from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import Repository
 from model_gallery.sources import listing
 from model_gallery.sources.base import RemoteFile, Resolution
-from model_gallery.sources.credentials import Credentials
 from model_gallery.sources.registry import Descriptor, Manifest, Registry
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import Credentials
 
 __all__ = ["OciSource"]
 

@@ -21,10 +21,11 @@ from model_gallery.artifact import reference
 from model_gallery.artifact.digest import sha256_of_bytes
 from model_gallery.errors import StalledError
 from model_gallery.sources import challenge, listing
-from model_gallery.sources.base import Authorize, RemoteFile, nobody
-from model_gallery.sources.credentials import Credentials, bound, origin_of
+from model_gallery.sources.base import RemoteFile
 from model_gallery.transport import answers
+from model_gallery.transport.authorize import Authorize, nobody
 from model_gallery.transport.client import Fetched, HttpClient
+from model_gallery.transport.credentials import Credentials, bound, origin_of
 
 __all__ = ["Descriptor", "Manifest", "Registry", "parse_manifest"]
 

@@ -18,9 +18,10 @@ from model_gallery.artifact.digest import sha256_of_value
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.protocol.operation import Repository
 from model_gallery.sources import http, listing, sigv4
-from model_gallery.sources.base import Authorize, RemoteFile, Resolution, nobody
-from model_gallery.sources.credentials import Credentials
+from model_gallery.sources.base import RemoteFile, Resolution
+from model_gallery.transport.authorize import Authorize, nobody
 from model_gallery.transport.client import HttpClient, Response
+from model_gallery.transport.credentials import Credentials
 
 __all__ = ["Listing", "S3Source", "parse_listing"]
 

@@ -8,8 +8,8 @@ from datetime import UTC, datetime
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from model_gallery.artifact.digest import hmac_sha256, sha256_of_bytes
-from model_gallery.sources.base import Authorize
-from model_gallery.sources.credentials import origin_of
+from model_gallery.transport.authorize import Authorize
+from model_gallery.transport.credentials import origin_of
 
 __all__ = ["UNSIGNED_PAYLOAD", "Keys", "sign", "signed"]
 

@@ -60,14 +60,15 @@ class Metrics:
         )
         self._unloads = Counter(
             "model_gallery_unloads_total",
-            "Wishes to unload a model, by why (Desired, Idle, BusyTooLong, Deleted, MaxLoaded, Memory)"
-            " and result (Done, NotLoaded, Busy, Unsupported, Failed).",
+            "Wishes to unload a model, by why (Desired, Idle, BusyTooLong, Deleted, Replaced,"
+            " MaxLoaded, Memory) and result (Done, NotLoaded, Busy, Unsupported, Failed).",
             ["reason", "result"],
             registry=registry,
         )
         self._workers = Counter(
             "model_gallery_worker_results_total",
-            "Ended workers by operation (install, repair, remove, verify, ask, plan, scan) and reason.",
+            "Ended workers by operation (install, fetch, repair, remove, verify, ask, plan, scan)"
+            " and reason.",
             ["operation", "reason"],
             registry=registry,
         )

@@ -53,8 +53,8 @@ def proxy_refusal(url: str) -> StalledError:
     """Returns the error of a proxy that asks for a user name and password."""
     return StalledError(
         Reason.UNAUTHORIZED,
-        f"{shown(url)}: the proxy asks for a user name and password (HTTP 407), and none is ever sent;"
-        " the administrator can let it know the pods by their addresses",
+        f"{shown(url)}: the proxy asks for a user name and password, others than it may have got"
+        " (HTTP 407); set or correct the Secret of the Gallery's spec.proxyCredentials",
     )
 
 

@@ -30,6 +30,7 @@ from model_gallery.artifact import reference
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.transport import answers
+from model_gallery.transport.authorize import Authorize, nobody
 from model_gallery.transport.connections import Connections
 from model_gallery.transport.targets import Targets
 
@@ -43,12 +44,6 @@ _BLOCK = 64 * 1024
 _CONNECTIONS_PER_HOST = 32
 _TUNNEL_REFUSED = "Tunnel connection failed: 407"
 """How the standard library tells what a proxy answered to CONNECT; it keeps no status."""
-
-Authorize = Callable[[str], Mapping[str, str]]
-
-
-def _nobody(_url: str) -> Mapping[str, str]:
-    return {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,10 +119,20 @@ class HttpClient:
 
     Args:
         ca_pem: extra certificate authorities, PEM.
+        proxy_authorization: value of the header that the policy's proxy is told, and nobody else.
     """
 
-    def __init__(self, policy: NetworkPolicy, *, ca_pem: bytes | None = None) -> None:
+    def __init__(
+        self,
+        policy: NetworkPolicy,
+        *,
+        ca_pem: bytes | None = None,
+        proxy_authorization: str | None = None,
+    ) -> None:
         self._targets = Targets(policy)
+        self._proxy_headers = (
+            {"Proxy-Authorization": proxy_authorization} if proxy_authorization else {}
+        )
         self._policy, self._ca_pem = policy, ca_pem
         if ca_pem is not None:
             # Now, and not with the first request: whoever gave it shall hear of it.
@@ -164,7 +169,7 @@ class HttpClient:
 
     @cached_property
     def _proxied(self) -> urllib3.PoolManager:
-        return _proxy_manager(self._policy, self._connections, self._context)
+        return _proxy_manager(self._policy, self._connections, self._context, self._proxy_headers)
 
     @contextmanager
     def open(
@@ -172,7 +177,7 @@ class HttpClient:
         url: str,
         headers: Mapping[str, str] | None = None,
         *,
-        authorize: Authorize = _nobody,
+        authorize: Authorize = nobody,
         expect: Collection[int] = (),
     ) -> Iterator[Response]:
         """Asks for a URL, through redirects, and hands out the open answer.
@@ -199,7 +204,7 @@ class HttpClient:
         etag: str | None = None,
         last_modified: str | None = None,
         accept: str = "",
-        authorize: Authorize = _nobody,
+        authorize: Authorize = nobody,
         deadline_seconds: float = 120.0,
         too_large: Reason = Reason.INDEX_INVALID,
     ) -> Fetched:
@@ -317,10 +322,14 @@ def _pool_manager(
 
 
 def _proxy_manager(
-    policy: NetworkPolicy, connections: Connections, context: ssl.SSLContext
+    policy: NetworkPolicy,
+    connections: Connections,
+    context: ssl.SSLContext,
+    headers: Mapping[str, str],
 ) -> urllib3.PoolManager:
     manager = urllib3.ProxyManager(
         policy.proxy,
+        proxy_headers=headers,
         ssl_context=context,
         proxy_ssl_context=context,
         timeout=urllib3.Timeout(connect=_CONNECT_SECONDS, read=policy.stall_seconds),

@@ -83,6 +83,9 @@ class Install:
         planning.check_free(plan, self._staged_bytes(), *self.volume.free())
         self.fetcher.good = checked.damaged
         contents = {} if archives.wanted else self._signature_first(plan, wish)
+        if self.operation.fetch_only:
+            self._contents(plan, wish, contents.keys() | _unpromised(wish))
+            return self._planned(plan, wish)
         contents |= self._contents(plan, wish, contents)
         if not archives.wanted:
             self._check_signature(wish, contents, archives)
@@ -201,6 +204,7 @@ class Install:
         }
         mine = {file.path: file.sha256 for file in own.everything} if own else {}
         wanted = self._wanted(wish)
+        planning.check_folders(wanted, others)
         loose = {
             item.path: digest
             for item in wanted
@@ -333,17 +337,23 @@ class Install:
         )
 
     def _publish(self, receipt: Receipt, plan: Plan, found: Found, wish: Wish) -> None:
-        """Gives the contents their names, all of them durably before the first document."""
-        folders = set()
-        for step, file in zip(plan.steps, receipt.files, strict=True):
-            parts = tuple(file.path.split("/"))
-            if file.path not in wish.documents and not step.adopt:
-                self._publish_blob(parts, file, found)
-                folders.add(parts[:-1])
-        for folder in sorted(folders):
-            self.volume.sync(folder)
+        """Gives the contents their names, durably before what leads loaders to them, documents last."""
+        files = [
+            file
+            for step, file in zip(plan.steps, receipt.files, strict=True)
+            if file.path not in wish.documents and not step.adopt
+        ]
+        for opening in (False, True):
+            self._publish_blobs([f for f in files if planning.is_opening(f.path) is opening], found)
         for path, content in wish.documents.items():
             self._publish_document(tuple(path.split("/")), content.encode(), found)
+
+    def _publish_blobs(self, files: list[ReceiptFile], found: Found) -> None:
+        places = {tuple(file.path.split("/")): file for file in files}
+        for parts, file in places.items():
+            self._publish_blob(parts, file, found)
+        for folder in sorted({parts[:-1] for parts in places}):
+            self.volume.sync(folder)
 
     def _publish_blob(self, parts: Parts, file: ReceiptFile, found: Found) -> None:
         blob, temporary = layout.blob(file.sha256), layout.temporary(self.operation.owner.uid)
@@ -449,6 +459,12 @@ class Install:
             digest=sha256_of_value(sorted([file.path, file.sha256] for file in fetched)),
             model=self.contents.facts(),
         )
+
+
+def _unpromised(wish: Wish) -> set[str]:
+    """Returns what nobody could find again among the contents, which are known by their digests."""
+    unknown = {path for path, remote in wish.files.items() if not remote.sha256}
+    return unknown | wish.documents.keys()
 
 
 def _is_promised(remote: RemoteFile) -> bool:

@@ -18,11 +18,11 @@ from model_gallery.protocol import exitcodes, operation
 from model_gallery.protocol.operation import RepositoryKind
 from model_gallery.protocol.report import ResultLine
 from model_gallery.sources.base import RepositorySource
-from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.sources.http import HttpSource
 from model_gallery.sources.mounted import MountedSource
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.worker.contents import Contents
 from model_gallery.worker.fetch import Fetch
 from model_gallery.worker.install import Install
@@ -91,7 +91,10 @@ def _install(
 ) -> Install:
     authorities = environment.get(operation.ENV_CA, "")
     pem = Path(authorities).read_bytes() if authorities else None
-    client, credentials = HttpClient(wish.network, ca_pem=pem), _credentials(environment)
+    client = HttpClient(
+        wish.network, ca_pem=pem, proxy_authorization=_proxy(environment, wish.network.proxy)
+    )
+    credentials = _credentials(environment)
     folder = environment.get(operation.ENV_SOURCE, "")
     mounted = Volume(Path(folder)) if folder else volume
     source = HttpSource(client, credentials)
@@ -145,6 +148,15 @@ def _repository(
             return MountedSource(volume)
         case _:
             assert_never(kind)
+
+
+def _proxy(environment: Mapping[str, str], proxy: str) -> str | None:
+    """Returns what the proxy is told; None where there is none or nothing was given for it."""
+    folder = environment.get(operation.ENV_PROXY, "")
+    if not folder or not proxy:
+        return None
+    found = Credentials.read(Path(folder), "the Gallery's spec.proxyCredentials")
+    return found.for_proxy(proxy)
 
 
 def _credentials(environment: Mapping[str, str]) -> Credentials:

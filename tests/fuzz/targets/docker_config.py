@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 
 from fuzz.targets.guard import allowed
-from model_gallery.sources.credentials import Credentials
+from model_gallery.transport.credentials import Credentials
 
 _AUTH = {"auths": {"example.org": {"auth": "dTpw"}, "https://b.org": {"username": "u"}}}
 SEEDS = (

@@ -6,7 +6,7 @@ import json
 
 from fuzz.targets.guard import allowed
 from model_gallery.sources import huggingface, listing
-from model_gallery.sources.base import nobody
+from model_gallery.transport.authorize import nobody
 from model_gallery.transport.client import Fetched
 
 _BASE = "https://example.org/o/r/resolve/" + "c" * 40

@@ -7,9 +7,9 @@ import json
 from fuzz.targets.guard import allowed
 from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.sources import listing, oci
-from model_gallery.sources.credentials import NO_CREDENTIALS
 from model_gallery.sources.registry import Registry, parse_manifest
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import NO_CREDENTIALS
 
 _IMAGE = "application/vnd.oci.image.manifest.v1+json"
 _INDEX = "application/vnd.oci.image.index.v1+json"

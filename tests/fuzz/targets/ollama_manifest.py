@@ -7,9 +7,9 @@ import json
 from fuzz.targets.guard import allowed
 from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.sources import listing, ollama
-from model_gallery.sources.credentials import NO_CREDENTIALS
 from model_gallery.sources.registry import Registry, parse_manifest
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import NO_CREDENTIALS
 
 _DOCKER = "application/vnd.docker.distribution.manifest.v2+json"
 _KINDS = ("model", "model", "projector", "template", "params", "license", "license")

@@ -7,9 +7,9 @@ import json
 from fuzz.targets.guard import allowed
 from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.sources import challenge
-from model_gallery.sources.credentials import Credentials
 from model_gallery.sources.registry import Registry
 from model_gallery.transport.client import Fetched, HttpClient
+from model_gallery.transport.credentials import Credentials
 
 _URL = "https://example.org/o/r"
 _ASKED = 'Bearer realm="https://example.org/token?x=1",service="r",scope="a,b", Basic realm="x"'

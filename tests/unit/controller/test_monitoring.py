@@ -81,6 +81,10 @@ class World:
         self._put(kinds.MODEL, f"{gallery}-{name}", namespace, spec=wish)
         return Key(kinds.MODEL, namespace, f"{gallery}-{name}")
 
+    def status(self, key: Key, **status: Any) -> None:
+        body = self.cache.get(key.kind, key.namespace, key.name)
+        self._put(key.kind, key.name, key.namespace, spec=body["spec"], status=status)
+
     def delete(self, key: Key) -> None:
         body = self.cache.get(key.kind, key.namespace, key.name)
         more = {"deletionTimestamp": "2026-11-22T12:00:00Z"}
@@ -468,6 +472,22 @@ async def test_what_is_not_unloaded_is_told_once(world: World, outcome: UnloadOu
     assert first is not None
     retried = len(world.unloads) > 1
     assert retried == (outcome is UnloadOutcome.FAILED)
+
+
+async def test_what_was_told_before_a_restart_is_not_told_again(world: World) -> None:
+    """The status has it already, with the time of the first."""
+    key = world.model(**UNLOADED)
+    world.ends = UnloadResult(UnloadOutcome.UNSUPPORTED, "it does not")
+    world.pod("10.0.0.1", tells(loaded()))
+    async with world.watched() as monitor:
+        await asyncio.sleep(MINUTE)
+        first = monitor.unload_of(f"uid-ns-{key.name}")
+    assert first is not None
+    world.status(key, serving={"unload": first.model_dump(by_alias=True)})
+    async with world.watched() as monitor:
+        await asyncio.sleep(MINUTE)
+        assert monitor.unload_of(f"uid-ns-{key.name}") is None
+    assert len(world.unloads) == 2
 
 
 async def test_another_server_in_the_pod_is_asked_to_unload_again(world: World) -> None:

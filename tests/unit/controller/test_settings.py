@@ -33,6 +33,7 @@ def test_everything_set() -> None:
             "MODEL_GALLERY_WORKER_IMAGE_PULL_SECRETS": "one,two",
             "MODEL_GALLERY_PROXY": "http://proxy.corp:3128",
             "MODEL_GALLERY_NO_PROXY": "a.corp, .svc",
+            "MODEL_GALLERY_PROXY_CREDENTIALS": "/run/proxy",
             "MODEL_GALLERY_LOG_LEVEL": "debug",
             "MODEL_GALLERY_LOG_FORMAT": "text",
         }
@@ -42,6 +43,7 @@ def test_everything_set() -> None:
     assert found.worker.network.allowed_networks == ("10.0.0.0/8", "fd00::/8")
     assert found.worker.network.proxy == "http://proxy.corp:3128"
     assert found.worker.network.no_proxy == ("a.corp", ".svc")
+    assert found.proxy_folder == "/run/proxy"
     assert found.worker.network.allow_plain_http is False
     assert found.worker.run_as_user == 1000
     assert found.worker.resources == {"limits": {"memory": "1Gi"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -90,6 +91,29 @@ def test_paths_that_cannot_be_together(paths: tuple[str, ...]) -> None:
     assert caught.value.reason is Reason.INVALID_SPEC
 
 
+OTHERS = {path: Owned(path, A, "ns/other") for path in ("a.gguf", "sets/one/x")}
+FOLDERS: dict[str, str] = {
+    "a.gguf/x": "'a.gguf/x' would be below 'a.gguf', and Model ns/other publishes 'a.gguf' there",
+    "a.gguf/x/y": "'a.gguf/x/y' would be below 'a.gguf'",
+    "sets": "'sets' would be a file, and Model ns/other publishes 'sets/one/x' below it",
+    "sets/one": "'sets/one' would be a file",
+    "a.gguf": "",
+    "sets/one/y": "",
+    "sets/two": "",
+    "a": "",
+}
+
+
+@pytest.mark.parametrize(("path", "message"), FOLDERS.items(), ids=FOLDERS.keys())
+def test_a_file_of_another_model_is_no_folder(path: str, message: str) -> None:
+    if not message:
+        install.check_folders([Wanted(path, A, 1)], OTHERS)
+        return
+    with pytest.raises(StalledError, match=re.escape(message)) as caught:
+        install.check_folders([Wanted(path, A, 1)], OTHERS)
+    assert caught.value.reason is Reason.PATH_CONFLICT
+
+
 def test_what_the_plan_no_longer_has_is_leaving() -> None:
     plan = install.plan([Wanted("new", A, 1)], found(own={"old": B, "new": A}))
 
@@ -142,3 +166,19 @@ def test_the_last_owner_takes_the_content_along() -> None:
 
     assert remove.plan(mine, []) == remove.Removal(("a", "b"), (A, B))
     assert remove.plan(mine, theirs) == remove.Removal(("b",), ())
+
+
+@pytest.mark.parametrize(
+    ("path", "opening"),
+    {
+        "config.json": True,
+        "m/config.json": True,
+        "m/model.safetensors.index.json": True,
+        "m/modules.json": True,
+        "m/tokenizer.json": False,
+        "m/model.safetensors": False,
+        "config.json/weights": False,
+    }.items(),
+)
+def test_what_loaders_begin_with(path: str, opening: bool) -> None:
+    assert install.is_opening(path) is opening

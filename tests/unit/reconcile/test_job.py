@@ -12,6 +12,7 @@ from model_gallery.api import labels
 from model_gallery.protocol import exitcodes, operation
 from model_gallery.reconcile import model, names
 from model_gallery.reconcile.manifests import configmap
+from model_gallery.reconcile.observed import WorkerSettings
 from support import builders as b
 
 
@@ -121,6 +122,27 @@ def test_a_secret_is_files_and_nothing_else() -> None:
     assert mount(pod, "credentials")["readOnly"] is True
     assert environment(pod)[operation.ENV_CREDENTIALS] == mount(pod, "credentials")["mountPath"]
     assert "envFrom" not in pod["containers"][0]
+
+
+BEHIND_PROXY = WorkerSettings(image="w", network=operation.NetworkPolicy(proxy="http://proxy:1"))
+FOR_PROXY = b.gallery(proxyCredentials={"secretName": "proxy"})
+
+
+def test_what_the_proxy_is_told_is_a_secret_of_its_own() -> None:
+    pod = pod_of(
+        gallery=FOR_PROXY, settings=BEHIND_PROXY, spec=b.spec(credentials={"secretName": "hub"})
+    )
+
+    secrets = {
+        item["name"]: item["secret"]["secretName"] for item in pod["volumes"] if "secret" in item
+    }
+    assert secrets == {"credentials": "hub", "proxy": "proxy"}
+    assert mount(pod, "proxy")["readOnly"] is True
+    assert environment(pod)[operation.ENV_PROXY] == mount(pod, "proxy")["mountPath"]
+
+
+def test_without_a_proxy_its_secret_is_not_mounted() -> None:
+    assert "secret" not in str(pod_of(gallery=FOR_PROXY)["volumes"])
 
 
 def test_authorities_come_from_a_config_map() -> None:

@@ -153,8 +153,8 @@ def test_noise_is_no_news(case: str) -> None:
 AGO = {seconds: b.NOW - timedelta(seconds=seconds) for seconds in (5, 20, 100, 1000)}
 
 
-def wishes(view: PodView, *, deleting: bool = False, **wish: Any) -> list[Unload]:
-    return serving.to_unload(b.spec(serving=wish), NAMES, [view], b.NOW, deleting=deleting)
+def wishes(view: PodView, *, going: str = "", **wish: Any) -> list[Unload]:
+    return serving.to_unload(b.spec(serving=wish), NAMES, [view], b.NOW, going=going)
 
 
 UNLOADS: dict[str, tuple[PodView, dict[str, Any], list[tuple[str, bool]]]] = {
@@ -218,11 +218,20 @@ def test_unload(case: str) -> None:
 
 
 def test_a_deleted_model_is_unloaded_first() -> None:
-    assert wishes(pod(loaded()), deleting=True) == [Unload("p", "a", "Deleted")]
+    assert wishes(pod(loaded()), going="Deleted") == [Unload("p", "a", "Deleted")]
+
+
+def test_what_is_replaced_goes_when_it_is_idle_and_nobody_is_fought_with() -> None:
+    assert wishes(pod(loaded()), going="Replaced") == [Unload("p", "a", "Replaced")]
+    assert wishes(pod(loaded(state=S.BUSY)), going="Replaced", force=True) == []
+    assert wishes(pod(loaded(state=S.LOADING)), going="Replaced") == []
+    again = pod(loaded(), unloaded={"a": AGO[20]}, used={"a": AGO[5]})
+    assert wishes(again, going="Replaced") == []
 
 
 def room(view: PodView, most: int = 0, memory: int | None = None) -> list[str]:
-    found = serving.to_make_room(view, max_loaded=most, max_memory=memory, now=b.NOW)
+    ours = frozenset("xyz")
+    found = serving.to_make_room(view, ours, max_loaded=most, max_memory=memory, now=b.NOW)
     return [wish.model for wish in found]
 
 
@@ -239,6 +248,11 @@ def test_of_equal_ones_the_first_that_came_goes() -> None:
     assert room(
         pod(loaded("x"), loaded("y"), used=same, since={"x": AGO[100], "y": AGO[1000]}), 1
     ) == ["y"]
+
+
+def test_what_nobody_declared_counts_and_stays() -> None:
+    view = pod(loaded("x"), loaded("foreign"), used={"x": AGO[20], "foreign": AGO[1000]})
+    assert room(view, 1) == ["x"]
 
 
 def test_what_works_stays() -> None:

@@ -345,3 +345,57 @@ def test_what_this_selection_made_stays_when_its_entry_says_something_else() -> 
     kept = {"owned": (own("a", by=by),)}
     assert removed(observed(BY_TAG, Selection(), **kept)) == []
     assert removed(observed({"matching": {"tags": ["other"]}}, Selection(), **kept)) == GONE
+
+
+DEFAULTS = {"entries": ["a"], "defaults": {"evictable": True, "updatePolicy": {"mode": "Track"}}}
+
+
+def applied(install: dict[str, Any], **changes: Any) -> list[dict[str, Any]]:
+    seen = observed(install, Selection(named=("a",)), **changes)
+    actions = stocking.stock(seen).actions
+    return [action.model for action in actions if isinstance(action, ApplyModel)]
+
+
+def digest_of(manifest: dict[str, Any]) -> str:
+    return str(manifest["metadata"]["annotations"].get("modelgallery.dev/install-defaults", ""))
+
+
+def test_defaults_stand_in_the_spec_of_what_is_made() -> None:
+    (manifest,) = applied(DEFAULTS)
+    spec = ModelSpec.model_validate(manifest["spec"])
+    assert (spec.evictable, spec.update_policy.mode) == (True, "Track")
+    assert "serving" not in manifest["spec"]
+    (plain,) = applied(NAMED)
+    assert plain["spec"].keys() == {"galleryName", "source"}
+    assert digest_of(plain) == ""
+
+
+def test_changed_defaults_reach_what_was_made_and_nothing_is_written_twice() -> None:
+    plain = own("a")
+    (manifest,) = applied(DEFAULTS, owned=(plain,))
+    assert manifest["metadata"]["annotations"]["modelgallery.dev/installed-by"] == "entries"
+    standing = replace(plain, defaults=digest_of(manifest))
+    assert applied(DEFAULTS, owned=(standing,)) == []
+    (bare,) = applied(NAMED, owned=(standing,))
+    assert (digest_of(bare), "evictable" in bare["spec"]) == ("", False)
+    assert applied(NAMED, owned=(plain,)) == []
+
+
+def test_defaults_reach_one_whose_entry_vanished_and_none_that_goes() -> None:
+    kept = own("gone", "matching-1")
+    seen = observed(
+        {"matching": {"tags": ["llm"]}, "defaults": {"evictable": True}},
+        Selection(),
+        owned=(kept, own("b", deleting=True)),
+        vanished_entries=frozenset({"gone"}),
+    )
+    (action,) = stocking.stock(seen).actions
+    assert isinstance(action, ApplyModel)
+    assert action.model["spec"]["source"] == {"entry": {"name": "gone"}}
+    assert action.model["metadata"]["annotations"]["modelgallery.dev/installed-by"] == kept.by
+
+
+def test_what_is_no_longer_asked_for_is_removed_and_not_written() -> None:
+    install = {"defaults": {"evictable": True}}
+    seen = observed(install, Selection(), owned=(own("a"),))
+    assert list(stocking.stock(seen).actions) == GONE

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from model_gallery.protocol.operation import NetworkPolicy
-from model_gallery.sources.credentials import Credentials
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import Credentials
 from support.scripted import SECRET, Scripted, serve
 
 

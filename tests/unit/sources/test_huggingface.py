@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import Repository, RepositoryKind
-from model_gallery.sources.base import Resolution, nobody
-from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
+from model_gallery.sources.base import Resolution
 from model_gallery.sources.huggingface import HuggingFaceSource, files_of_page
+from model_gallery.transport.authorize import nobody
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import NO_CREDENTIALS, Credentials
 from support.scripted import SECRET, Answer, Scripted, content
 
 COMMIT = "c" * 40

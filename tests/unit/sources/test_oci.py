@@ -20,10 +20,10 @@ from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import NetworkPolicy, Repository, RepositoryKind
 from model_gallery.sources import http as http_source
 from model_gallery.sources.base import RemoteFile, Resolution
-from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.sources.oci import OciSource
 from model_gallery.sources.ollama import OllamaSource
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import NO_CREDENTIALS, Credentials
 from support.scripted import SECRET, Answer, Scripted, content
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"

@@ -12,9 +12,9 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import Repository, RepositoryKind
 from model_gallery.sources.base import Resolution
-from model_gallery.sources.credentials import NO_CREDENTIALS
 from model_gallery.sources.ollama import OllamaSource
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import NO_CREDENTIALS
 from support.scripted import Answer, Scripted, content
 
 DOCKER = "application/vnd.docker.distribution.manifest.v2+json"

@@ -18,10 +18,10 @@ from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import NetworkPolicy, Repository, RepositoryKind
 from model_gallery.sources import registry
 from model_gallery.sources.base import Resolution
-from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.sources.oci import OciSource
 from model_gallery.sources.ollama import OllamaSource
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import NO_CREDENTIALS, Credentials
 from support.scripted import SECRET, Answer, Asked, Scripted, content
 
 LOOPBACK = NetworkPolicy(allowed_networks=("127.0.0.0/8", "::1/128"))

@@ -18,8 +18,8 @@ from model_gallery.errors import GalleryError, StalledError
 from model_gallery.protocol.operation import Repository, RepositoryKind
 from model_gallery.sources import s3, sigv4
 from model_gallery.sources.base import Resolution
-from model_gallery.sources.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.transport.client import HttpClient
+from model_gallery.transport.credentials import NO_CREDENTIALS, Credentials
 from support.scripted import SECRET, Answer, Scripted, content
 
 DATA = b"weights" * 20

@@ -17,6 +17,8 @@ from model_gallery.api.v1alpha1.common import (
     exactly_one,
     rules,
 )
+from model_gallery.api.v1alpha1.model import DeletionPolicy, UpdatePolicy, VerifyPeriod
+from model_gallery.api.v1alpha1.serving import ServingSpec
 
 __all__ = [
     "MAX_STATUS_LISTED",
@@ -36,6 +38,7 @@ __all__ = [
     "IndexSource",
     "IndexStatus",
     "Install",
+    "InstallDefaults",
     "InstallStatus",
     "ListedModel",
     "Listing",
@@ -44,6 +47,7 @@ __all__ = [
     "Matching",
     "ModelKind",
     "Policy",
+    "ProxyCredentials",
     "Rewrite",
     "Scheme",
     "Selector",
@@ -68,6 +72,17 @@ class CaBundle(ApiType):
 
     config_map_name: ObjectName = Field(
         description="A ConfigMap whose key ca.crt holds PEM certificates."
+    )
+
+
+class ProxyCredentials(ApiType):
+    """What the administrator's proxy asks for."""
+
+    secret_name: ObjectName = Field(
+        description=(
+            "A Secret of the same namespace with the keys username and password, which opts in by its"
+            " key allowed-hosts: it must list the proxy's host."
+        )
     )
 
 
@@ -383,6 +398,26 @@ class Matching(ApiType):
     )
 
 
+class InstallDefaults(ApiType):
+    """Fields of the Models that a Gallery makes, as their own spec has them."""
+
+    update_policy: UpdatePolicy | None = Field(
+        default=None, description="How upstream changes are met."
+    )
+    verify_period_seconds: VerifyPeriod | None = Field(
+        default=None, description="How often all published bytes are read and compared."
+    )
+    serving: ServingSpec | None = Field(
+        default=None, description="What backends shall do with them."
+    )
+    evictable: bool | None = Field(
+        default=None, description="Whether their files may go where another Model lacks room."
+    )
+    deletion_policy: DeletionPolicy | None = Field(
+        default=None, description="What becomes of their files when they go."
+    )
+
+
 class Install(ApiType):
     """Entries that the Gallery itself keeps installed, as Models that it owns."""
 
@@ -395,6 +430,10 @@ class Install(ApiType):
     matching: Matching | None = Field(default=None, description="Further entries, by selection.")
     max_models: int = Field(
         default=100, ge=1, le=2000, description="Most Models that the Gallery makes by selection."
+    )
+    defaults: InstallDefaults | None = Field(
+        default=None,
+        description="What these Models have in their spec beside the entry; changes reach them all.",
     )
 
 
@@ -472,6 +511,10 @@ class GallerySpec(ApiType):
     )
     ca_bundle: CaBundle | None = Field(
         default=None, description="Extra certificate authorities for the hosts of model files."
+    )
+    proxy_credentials: ProxyCredentials | None = Field(
+        default=None,
+        description="What workers tell the proxy that the administrator set; nobody else is told.",
     )
     policy: Policy = Field(default_factory=Policy, description="What the Gallery takes.")
     listing: Listing = Field(default_factory=Listing, description="What status.listing shows.")

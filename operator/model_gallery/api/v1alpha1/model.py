@@ -40,10 +40,12 @@ __all__ = [
     "Progress",
     "Resolved",
     "S3Source",
+    "Staged",
     "StoragePlace",
     "UpdateAvailable",
     "UpdateMode",
     "UpdatePolicy",
+    "VerifyPeriod",
 ]
 
 MAX_FILES = 256
@@ -257,6 +259,25 @@ class UpdatePolicy(ApiType):
         le=31536000,
         description="How long replaced files are kept, so that going back needs no download.",
     )
+    wait_seconds: int = Field(
+        default=300,
+        ge=0,
+        le=1800,
+        description=(
+            "How long fetched files wait to replace those that pods have in memory; idle pods are asked to"
+            " give the model back. 0: no wait. What a pod has opened stays as it was in any case."
+        ),
+    )
+
+
+VerifyPeriod = Annotated[
+    int,
+    Field(
+        ge=0,
+        le=31536000,
+        json_schema_extra=rules(("self == 0 || self >= 60", "must be 0 or at least 60")),
+    ),
+]
 
 
 class ModelSpec(ApiType):
@@ -288,12 +309,9 @@ class ModelSpec(ApiType):
     update_policy: UpdatePolicy = Field(
         default_factory=UpdatePolicy, description="How upstream changes are met."
     )
-    verify_period_seconds: int = Field(
+    verify_period_seconds: VerifyPeriod = Field(
         default=86400,
-        ge=0,
-        le=31536000,
         description="How often all published bytes are read and compared; 0: never by itself.",
-        json_schema_extra=rules(("self == 0 || self >= 60", "must be 0 or at least 60")),
     )
     serving: ServingSpec = Field(
         default_factory=ServingSpec, description="What backends shall do with it."
@@ -399,6 +417,13 @@ class Eviction(ApiType):
     reconcile_at: str = Field(
         default="", max_length=128, description="Of the annotation: another value does, too."
     )
+
+
+class Staged(ApiType):
+    """What was fetched ahead, while pods have the present files in memory."""
+
+    plan_digest: str = Field(max_length=64, description="The plan that it was fetched for.")
+    time: Time = Field(description="Since when it waits to be published.")
 
 
 class LastFailure(ApiType):
@@ -543,6 +568,10 @@ class ModelStatus(ApiType):
     )
     damage: Damage | None = Field(
         default=None, description="Files found missing or changed; gone when they are mended."
+    )
+    staged: Staged | None = Field(
+        default=None,
+        description="What was fetched and waits for pods that have the present files in memory.",
     )
     eviction: Eviction | None = Field(
         default=None, description="Why the files were taken away; gone when they are wished back."

@@ -20,6 +20,7 @@ CONTAINER = "worker"
 _ROOT = "/models"
 _OPERATION_FOLDER = "/etc/model-gallery"
 _CREDENTIALS = "/var/run/model-gallery/credentials"
+_PROXY = "/var/run/model-gallery/proxy"
 _CA = "/etc/model-gallery-ca"
 _SOURCE = "/source"
 _POD_RETRIES = 4
@@ -40,6 +41,7 @@ class WorkerJob:
         payload: JSON text of the operation.
         owned: whether the Job goes with its Model; a removal outlives it.
         secret_name: Secret with credentials for the source; empty without one.
+        proxy_secret: Secret for the proxy; empty without one.
         ca_config_map: ConfigMap with extra certificate authorities in ca.crt; empty without.
         owner_kind: Model, or Gallery for a scan.
         source_claim: claim that the files are copied from, mounted read-only; empty without one.
@@ -56,6 +58,7 @@ class WorkerJob:
     resources: dict[str, Any]
     node_selector: dict[str, str]
     secret_name: str = ""
+    proxy_secret: str = ""
     ca_config_map: str = ""
     source_claim: str = ""
     owner_kind: str = labels.MODEL
@@ -162,10 +165,11 @@ def _pod(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
     ]
     if job.in_config_map:
         volumes.append({"name": "operation", "configMap": {"name": job.name}})
-    if job.secret_name:
-        # Optional, so that the worker can say what is missing instead of a pod that never starts.
-        secret = {"secretName": job.secret_name, "defaultMode": 0o440, "optional": True}
-        volumes.append({"name": "credentials", "secret": secret})
+    for volume, name in (("credentials", job.secret_name), ("proxy", job.proxy_secret)):
+        if name:
+            # Optional, so that the worker can say what is missing instead of a pod that never starts.
+            secret = {"secretName": name, "defaultMode": 0o440, "optional": True}
+            volumes.append({"name": volume, "secret": secret})
     if job.ca_config_map:
         items = [{"key": "ca.crt", "path": "ca.crt"}]
         volumes.append({"name": "ca", "configMap": {"name": job.ca_config_map, "items": items}})
@@ -205,6 +209,9 @@ def _container(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
     if job.secret_name:
         mounts.append({"name": "credentials", "mountPath": _CREDENTIALS, "readOnly": True})
         env.append({"name": operation.ENV_CREDENTIALS, "value": _CREDENTIALS})
+    if job.proxy_secret:
+        mounts.append({"name": "proxy", "mountPath": _PROXY, "readOnly": True})
+        env.append({"name": operation.ENV_PROXY, "value": _PROXY})
     if job.ca_config_map:
         mounts.append({"name": "ca", "mountPath": _CA, "readOnly": True})
         env.append({"name": operation.ENV_CA, "value": f"{_CA}/ca.crt"})

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
-from model_gallery.sources.base import Authorize, nobody
+from model_gallery.transport.authorize import Authorize, nobody
 
 __all__ = ["NO_CREDENTIALS", "Credentials", "bound", "origin_of"]
 
@@ -51,14 +51,16 @@ class Credentials:
         named: whether the Model names a Secret at all; without one every source is asked anonymously.
         allowed_hosts: hosts to which anything of it may be sent.
         values: by key, the text of each file.
+        where: the field that names the Secret.
     """
 
     named: bool = False
     allowed_hosts: frozenset[str] = frozenset()
     values: Mapping[str, str] = field(default_factory=dict)
+    where: str = "spec.credentials"
 
     @classmethod
-    def read(cls, folder: Path) -> Credentials:
+    def read(cls, folder: Path, where: str = "spec.credentials") -> Credentials:
         """Reads a mounted Secret.
 
         Raises:
@@ -70,16 +72,14 @@ class Credentials:
             if file.is_file() and not file.name.startswith("..")
         }
         if not values:
-            raise _refused("the Secret of spec.credentials does not exist or is empty; create it")
+            raise _refused(f"the Secret of {where} does not exist or is empty; create it")
         listed = re.split(r"[\s,]+", values.pop("allowed-hosts", "").strip().lower())
         hosts = frozenset(host for host in listed if host)
         if not hosts:
-            raise _refused(
-                "the Secret of spec.credentials does not opt in: give it the key allowed-hosts"
-            )
+            raise _refused(f"the Secret of {where} does not opt in: give it the key allowed-hosts")
         if not all(_HOST.match(host) for host in hosts):
             raise _refused("allowed-hosts of the Secret must list exact host names, no patterns")
-        return cls(named=True, allowed_hosts=hosts, values=values)
+        return cls(named=True, allowed_hosts=hosts, values=values, where=where)
 
     def allows(self, url: str) -> bool:
         """Whether anything of the Secret may be sent to the URL's host."""
@@ -94,8 +94,8 @@ class Credentials:
         if self.named and not self.allows(url):
             host = origin_of(url)[1]
             raise _refused(
-                f"the Secret of spec.credentials does not allow host {host[:100]};"
-                " add it to the Secret's allowed-hosts, or leave spec.credentials out"
+                f"the Secret of {self.where} does not allow host {host[:100]};"
+                f" add it to the Secret's allowed-hosts, or leave {self.where} out"
             )
 
     def bearer_or_basic(self, url: str) -> Authorize:
@@ -116,6 +116,18 @@ class Credentials:
         if user is None or password is None:
             return None
         return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+    def for_proxy(self, url: str) -> str:
+        """Returns the value of a Proxy-Authorization header for a proxy.
+
+        Raises:
+            StalledError: SecretNotAllowed, where it does not name the proxy's host or lacks a key.
+        """
+        self.require(url)
+        value = self.basic()
+        if value is None:
+            raise _refused(f"the Secret of {self.where} must have the keys username and password")
+        return value
 
     def docker_basic(self, registry: str) -> str | None:
         """Returns the Authorization value for a registry host (with port), from `.dockerconfigjson`.
