@@ -214,10 +214,7 @@ def _start_or_wait(
         message = "A host of the source asked another Model's worker to wait"
         return Wait(Reason.RATE_LIMITED, message, (paused - now).total_seconds()), status
     status = status.model_copy(update={"next_retry_time": None})
-    queued = _queued(observed, gallery)
-    if queued is not None:
-        return queued, status
-    before = switch.decide(observed, gallery, plan, status, now)
+    before = _turn(observed, gallery) or switch.decide(observed, gallery, plan, status, now)
     if before is not None:
         return before, status
     operation = workers.install(observed, gallery, plan)
@@ -226,8 +223,8 @@ def _start_or_wait(
     return Act((start,), Reason.PROGRESSING, _WORKING), _under_way(status, plan)
 
 
-def _queued(observed: ObservedModel, gallery: GalleryView) -> Wait | None:
-    """Returns whom a worker waits for; None: nobody."""
+def _turn(observed: ObservedModel, gallery: GalleryView) -> Outcome | None:
+    """Returns who goes first; None: it is this Model's turn."""
     if observed.strays:
         message = f"Pod {observed.strays[0]}, whose Job is gone, is still ending"
         return Wait(Reason.PREVIOUS_WORKER, message, 30.0)
