@@ -50,6 +50,11 @@ def gallery(**changes: Any) -> dict[str, Any]:
     return with_spec(GALLERY, **changes)
 
 
+def serving(**changes: Any) -> dict[str, Any]:
+    selector = {"matchLabels": {"app": "serve"}}
+    return gallery(backends=[{"name": "b", "selector": selector, **changes}])
+
+
 def listing(**changes: Any) -> dict[str, Any]:
     return gallery(listing=changes)
 
@@ -126,6 +131,14 @@ def test_accepted(kube, body: dict[str, Any]) -> None:
     assert with_defaults(body["spec"], stored) == stored
 
 
+def test_backends_that_tell_their_model_and_those_that_do_not(kube) -> None:
+    (found,) = create(kube, serving())["spec"]["backends"]
+    assert (found["type"], found["model"]) == ("Auto", "")
+    told = {"type": "LocalAIBackend", "model": "Any name: 1"}
+    (found,) = create(kube, serving(**told))["spec"]["backends"]
+    assert told.items() <= found.items()
+
+
 EXPRESSION = "must be a regular expression in RE2's syntax"
 SOMETHING = "must name tags, a backend or a nameRegex"
 PUBLIC = "must be one public key in PEM, of the curve P-256, P-384 or P-521"
@@ -150,6 +163,15 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "kept for ever": (model(updatePolicy={"keepSeconds": -1}), "greater than or equal to 0"),
     "another mode": (model(mode="Dry"), "Unsupported value"),
     "another mode of updates": (model(updatePolicy={"mode": "Auto"}), "Unsupported value"),
+    "a backend of LocalAI without its model": (serving(type="LocalAIBackend"), "model must be set"),
+    "a model where the backend tells it": (
+        serving(type="Ollama", model="m"),
+        "for LocalAIBackend, which does not tell it, and for no other type",
+    ),
+    "a backend of LocalAI with TLS": (
+        serving(type="LocalAIBackend", model="m", scheme="HTTPS"),
+        "leave scheme at HTTP",
+    ),
     "an open group": (listing(nameRegex="a("), "spec.listing.nameRegex"),
     "an open class": (listing(nameRegex="["), "spec.listing.nameRegex"),
     "a look ahead": (listing(nameRegex="(?=a)"), "spec.listing.nameRegex"),

@@ -282,6 +282,7 @@ class Monitor:
             target.base,
             token=self._hooks.token(target.namespace, target.gallery, target.backend),
             insecure=True,
+            served=target.served,
             on_call=self._hooks.on_call,
         )
 

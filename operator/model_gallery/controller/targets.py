@@ -32,6 +32,7 @@ class Target:
         problem: why not.
         usage: where its sidecar is asked; empty without one.
         containers: changes when the pod's containers are started anew.
+        served: the model that its pods serve, where the spec says so.
         period: seconds between two looks.
     """
 
@@ -45,6 +46,7 @@ class Target:
     problem: str
     containers: str
     usage: str = ""
+    served: str = ""
     period: float = _PERIOD
     max_loaded: int = 0
     max_memory: str = ""
@@ -123,6 +125,7 @@ class Targets:
             problem=problem,
             containers=serving["containers"],
             usage=f"http://{host}:{beside}" if host and beside else "",
+            served=backend.model if backend else "",
             period=float(backend.probe_period_seconds) if backend else _PERIOD,
             max_loaded=backend.max_loaded if backend else 0,
             max_memory=backend.max_memory or "" if backend else "",

@@ -172,6 +172,7 @@ class Asker:
         base: `http://<address>:<port>` or `https://...`; an address, since a name could change its mind.
         token: sent as a bearer token where not empty.
         insecure: with https, whoever answers is believed.
+        served: the model that it serves, where the Gallery says so.
         on_call: told of each request when it is over.
 
     Raises:
@@ -185,15 +186,26 @@ class Asker:
         *,
         token: str = "",
         insecure: bool = False,
+        served: str = "",
         limits: Limits | None = None,
         on_call: OnCall = _nobody,
     ) -> None:
         self.limits = limits or Limits()
+        self.served = served
         self._session = session
         self._base = _checked(base)
         self._headers = {"Authorization": f"Bearer {token.strip()}"} if token.strip() else {}
         self._verify = not (insecure and base.startswith("https:"))
         self._on_call = on_call
+
+    @property
+    def base(self) -> str:
+        """Where it is asked."""
+        return self._base
+
+    def told(self, method: str, route: str, code: str, seconds: float) -> None:
+        """Counts a request that went another way."""
+        self._on_call(method, route, code, seconds)
 
     @property
     def has_token(self) -> bool:

@@ -18,6 +18,7 @@ from model_gallery.monitor.backends import (
     kserve,
     llamacpp,
     localai,
+    localai_backend,
     ollama,
     openai,
     sglang,
@@ -45,6 +46,7 @@ _BACKENDS: Mapping[BackendType, _Backend] = {
     BackendType.TGI: tgi,
     BackendType.TEI: tei,
     BackendType.OLLAMA: ollama,
+    BackendType.LOCALAI_BACKEND: localai_backend,
     # Last: nearly all the others imitate it.
     BackendType.OPENAI: openai,
 }

@@ -55,6 +55,7 @@ class World:
         answers: facts, or what is awaited for them.
         asked: moment and address of each look.
         remembered: as what the pod was known at each look.
+        served: the model that the Gallery names for the pod, at each look.
         unloads: moment, address and model of each.
         ends: how each unload ends.
         woken: kind, namespace and name.
@@ -66,6 +67,7 @@ class World:
     answers: dict[str, BackendFacts | Script] = field(default_factory=dict)
     asked: list[tuple[float, str]] = field(default_factory=list)
     remembered: list[BackendType | None] = field(default_factory=list)
+    served: list[str] = field(default_factory=list)
     unloads: list[tuple[float, str, str]] = field(default_factory=list)
     ends: UnloadResult = field(default_factory=lambda: UnloadResult(UnloadOutcome.DONE))
     woken: list[tuple[str, str, str]] = field(default_factory=list)
@@ -137,6 +139,7 @@ class World:
         address = asker._base.removeprefix("http://").removesuffix(":80")
         self.asked.append((asyncio.get_running_loop().time(), address))
         self.remembered.append(remembered)
+        self.served.append(asker.served)
         answer = self.answers[address]
         return answer if isinstance(answer, BackendFacts) else await answer()
 
@@ -512,6 +515,17 @@ async def test_a_deletion_is_not_kept_waiting(world: World) -> None:
         monitor.hurry("ns", "g")
         await asyncio.sleep(1)
         assert len(world.unloads) == 1
+
+
+async def test_a_backend_is_asked_for_the_model_that_the_gallery_names(world: World) -> None:
+    selector = {"matchLabels": {"app": "llm"}}
+    wish = {"name": "b", "selector": selector, "type": "LocalAIBackend", "model": "whisper"}
+    world.gallery(backends=[wish])
+    world.pod("10.0.0.1", tells(loaded()), labels={"app": "llm"})
+    world.pod("10.0.0.2", tells(loaded()))
+    async with world.watched():
+        await asyncio.sleep(MINUTE)
+    assert set(world.served) == {"whisper", ""}
 
 
 async def test_no_more_than_a_pod_may_hold(world: World) -> None:

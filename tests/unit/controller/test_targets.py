@@ -87,6 +87,12 @@ def test_a_pod_that_a_backend_names_is_its_own_only() -> None:
     )
 
 
+def test_a_backend_that_does_not_tell_its_model() -> None:
+    wish = {**BACKEND, "type": "LocalAIBackend", "model": "whisper"}
+    (target,) = targets(pod(labels={"app": "llm"}), backends=[wish])
+    assert (target.type, target.served) == (BackendType.LOCALAI_BACKEND, "whisper")
+
+
 def test_a_sidecar_is_asked_beside_the_server() -> None:
     beside = [{"name": kinds.USAGE_PORT, "containerPort": 9500}]
     (target,) = targets(pod(beside=beside))

@@ -19,7 +19,8 @@ from model_gallery.monitor.asking import Answer, Asker, Limits, Route
 from model_gallery.protocol.backend import BackendFacts, UnloadOutcome
 
 AUTO = BackendType.AUTO
-KINDS = [kind for kind in BackendType if kind is not AUTO]
+KINDS = [kind for kind in BackendType if kind not in {AUTO, BackendType.LOCALAI_BACKEND}]
+"""Those that are asked over HTTP/1."""
 OWNED = {"data": [{"id": "m"}]}
 HARMLESS = """
 GET /

@@ -357,6 +357,7 @@ class BackendType(StrEnum):
 
     AUTO = "Auto"
     LOCALAI = "LocalAI"
+    LOCALAI_BACKEND = "LocalAIBackend"
     LLAMA_CPP = "LlamaCpp"
     OLLAMA = "Ollama"
     VLLM = "VLLM"
@@ -455,6 +456,19 @@ class Selector(ApiType):
 class Backend(ApiType):
     """Pods that serve models. Those that mount the Gallery's claim are found without being named."""
 
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                "(self.type == 'LocalAIBackend') == (has(self.model) && self.model != '')",
+                "model must be set for LocalAIBackend, which does not tell it, and for no other type",
+            ),
+            (
+                "self.type != 'LocalAIBackend' || self.scheme == 'HTTP'",
+                "LocalAIBackend is asked without TLS; leave scheme at HTTP",
+            ),
+        )
+    )
+
     name: str = Field(
         min_length=1,
         max_length=63,
@@ -466,11 +480,16 @@ class Backend(ApiType):
         default=BackendType.AUTO,
         description="What they run; Auto asks harmless questions until it is known.",
     )
+    model: str = Field(
+        default="",
+        max_length=256,
+        description="The model that these pods serve, by its served name; for LocalAIBackend only.",
+    )
     port: int | None = Field(
         default=None,
         ge=1,
         le=65535,
-        description="Port of the HTTP API; absent: the first TCP port that the pod declares.",
+        description="Port of the API; absent: the first TCP port that the pod declares.",
     )
     scheme: Scheme = Field(
         default=Scheme.HTTP, description="With HTTPS the certificate is not judged: it is a pod's."
