@@ -39,6 +39,10 @@ def _parser() -> argparse.ArgumentParser:
         "sidecar", help="tell which process uses which model (in a serving pod)"
     )
     sidecar.set_defaults(command=_sidecar)
+    webhook = commands.add_parser(
+        "webhook", help="add the sidecar to pods (where no MutatingAdmissionPolicy is served)"
+    )
+    webhook.set_defaults(command=_webhook)
     adopt = commands.add_parser(
         "adopt",
         add_help=False,
@@ -82,6 +86,12 @@ def _worker(_: argparse.Namespace) -> int:
     gc.freeze()
     gc.enable()
     return worker.main()
+
+
+def _webhook(_: argparse.Namespace) -> int:
+    from model_gallery.webhook import main as webhook  # noqa: PLC0415 - it loads no kopf
+
+    return webhook.main()
 
 
 def _adopt(options: argparse.Namespace) -> int:

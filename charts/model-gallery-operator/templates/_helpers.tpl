@@ -37,6 +37,39 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end }}
 {{- end }}
 
+{{- /* How the sidecar is added: policy, webhook, or empty for not at all. */}}
+{{- define "mgo.injection" -}}
+{{- $served := false }}
+{{- range list "v1" "v1beta1" "v1alpha1" }}
+{{- if $.Capabilities.APIVersions.Has (printf "admissionregistration.k8s.io/%s/MutatingAdmissionPolicy" .) }}
+{{- $served = true }}
+{{- end }}
+{{- end }}
+{{- if .Values.sidecar.injection }}
+{{- if eq .Values.sidecar.webhook.use "Always" }}webhook
+{{- else if $served }}policy
+{{- else if eq .Values.sidecar.webhook.use "Auto" }}webhook
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "mgo.webhookSelector" -}}
+app.kubernetes.io/name: {{ include "mgo.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/component: webhook
+{{- end }}
+
+{{- define "mgo.webhookLabels" -}}
+{{ include "mgo.webhookSelector" . }}
+app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
+app.kubernetes.io/part-of: model-gallery
+app.kubernetes.io/managed-by: {{ .Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
+{{- with .Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
 {{- define "mgo.image" -}}
 {{- if .Values.image.digest }}
 {{- printf "%s@%s" .Values.image.repository .Values.image.digest }}
