@@ -119,7 +119,7 @@ def test_safe_formats_refuse_archives_before_anything_is_asked_for(
 
     assert (code, result.reason) == (32, "UnsafeFormat")
     assert "voice.tar.gz" in result.message
-    assert "spec.policy.formats" in result.message
+    assert "policy.formats is Safe" in result.message
     assert server.asked == []
     assert worker.everything() == []
 

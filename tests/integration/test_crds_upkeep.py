@@ -103,6 +103,7 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "nothing kept": model(updatePolicy={"keepSeconds": 0}),
     "no wait for users": model(updatePolicy={"waitSeconds": 0}),
     "only planned": model(mode="Plan"),
+    "a policy of its own": model(policy={"formats": "Safe", "licenses": ["mit"]}),
     "everything listed": listing(nameRegex="", looseFilePolicy="AlwaysInclude"),
     "an expression": listing(nameRegex="^(?i)qwen[0-9]+(\\.[0-9]+)?-\\pL+$"),
     "an expression that 'a' is": listing(nameRegex="a"),
@@ -171,6 +172,11 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a backend of LocalAI with TLS": (
         serving(type="LocalAIBackend", model="m", scheme="HTTPS"),
         "leave scheme at HTTP",
+    ),
+    "a Model that widens formats": (model(policy={"formats": "Any"}), "Unsupported value"),
+    "a Model that widens checksums": (
+        model(policy={"checksums": "WhenAvailable"}),
+        "Unsupported value",
     ),
     "an open group": (listing(nameRegex="a("), "spec.listing.nameRegex"),
     "an open class": (listing(nameRegex="["), "spec.listing.nameRegex"),

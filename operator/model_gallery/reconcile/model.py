@@ -13,7 +13,7 @@ from model_gallery.api.v1alpha1.model import ModelStatus, Progress
 from model_gallery.api.v1alpha1.serving import ServingState
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.errors import GalleryError, StalledError
-from model_gallery.reconcile import eviction, install, removal, serving, times, workers
+from model_gallery.reconcile import eviction, install, policy, removal, serving, times, workers
 from model_gallery.reconcile.actions import AddFinalizer, DeleteJob
 from model_gallery.reconcile.observed import (
     ClaimView,
@@ -96,6 +96,7 @@ def _place(
     now: datetime,
     jitter: float,
 ) -> Decision:
+    gallery = policy.tightened(gallery, observed.spec)
     named = observed.status.model_copy(update={"served_name": request.served_name})
     if observed.rival:
         message = (
@@ -104,7 +105,7 @@ def _place(
         )
         return Decision(Stall(Reason.NAME_CONFLICT, message), named)
     claim = observed.claim
-    refused = _refused(request, gallery)
+    refused = policy.refused(request, gallery, observed.spec)
     if refused is not None:
         running = workers.stop_all(observed)
         stopping = Act(running, refused.reason, refused.message) if running else refused
@@ -126,28 +127,6 @@ def _wished_back(observed: ObservedModel) -> ObservedModel:
     if observed.status.eviction is None:
         return observed
     return replace(observed, status=observed.status.model_copy(update={"eviction": None}))
-
-
-def _refused(request: InstallRequest, gallery: GalleryView) -> Stall | None:
-    """Returns what the Gallery's policy has against a request; also against what is installed."""
-    policy = gallery.spec.policy
-    if policy.licenses and request.license not in policy.licenses:
-        named = f"license {request.license!r}" if request.license else "no license"
-        message = f"policy.licenses of Gallery {gallery.name} does not hold it: {named}"
-        return Stall(Reason.LICENSE_NOT_ALLOWED, message)
-    for host in sorted(request.hosts):
-        if policy.allowed_hosts and not _is_allowed(host, policy.allowed_hosts):
-            message = f"policy.allowedHosts of Gallery {gallery.name} does not hold {host}"
-            return Stall(Reason.TARGET_NOT_ALLOWED, message)
-    return None
-
-
-def _is_allowed(host: str, allowed: tuple[str, ...]) -> bool:
-    host = host.lower()
-    return any(
-        host.endswith(pattern.lower()) if pattern.startswith(".") else host == pattern.lower()
-        for pattern in allowed
-    )
 
 
 def _paused(observed: ObservedModel, gallery: GalleryView, plan: Plan | None) -> Outcome | None:

@@ -52,7 +52,7 @@ def check_policy(operation: InstallOperation) -> None:
             raise StalledError(
                 Reason.UNSAFE_FORMAT,
                 f"{file.path} is an archive that must be unpacked, and may hold code;"
-                " spec.policy.formats of the Gallery is Safe (Any would take it)",
+                " policy.formats is Safe, by the Gallery or the Model (Any would take it)",
             )
 
 

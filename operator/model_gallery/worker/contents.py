@@ -192,5 +192,6 @@ def _read(read_at: ReadAt, length: int) -> bytes:
 
 def _refused(reason: Reason, problem: str) -> StalledError:
     return StalledError(
-        reason, f"{problem}; spec.policy.formats of the Gallery is Safe (Any would take it)"
+        reason,
+        f"{problem}; policy.formats is Safe, by the Gallery or the Model (Any would take it)",
     )

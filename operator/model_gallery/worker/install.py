@@ -174,8 +174,8 @@ class Install:
             if path in wish.recorded or not _is_promised(remote):
                 raise StalledError(
                     Reason.CHECKSUM_REQUIRED,
-                    f"the source promises no sha256 for {path!r} and the Gallery's policy.checksums is"
-                    " Required; name the file's sha256 in the Model",
+                    f"the source promises no sha256 for {path!r} and policy.checksums is Required, by the"
+                    " Gallery or the Model; name the file's sha256 in the Model",
                 )
 
     def _wanted(self, wish: Wish) -> list[Wanted]:

@@ -15,6 +15,7 @@ __all__ = [
     "ApiType",
     "Condition",
     "FreeForm",
+    "HostPattern",
     "ObjectName",
     "Time",
     "Url",
@@ -65,6 +66,12 @@ Url = Annotated[
     ),
 ]
 """A URL or one of the short forms of `artifact/reference.py`."""
+
+HostPattern = Annotated[
+    str,
+    Field(min_length=1, max_length=253, pattern=r"^\.?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$"),
+]
+"""A host, or with a dot in front all below one."""
 
 Time = Annotated[str, Field(max_length=64, json_schema_extra={"format": "date-time"})]
 """RFC 3339, UTC, whole seconds."""

@@ -11,6 +11,7 @@ from model_gallery.api.v1alpha1.common import (
     ApiType,
     Condition,
     FreeForm,
+    HostPattern,
     ObjectName,
     Time,
     Url,
@@ -186,12 +187,6 @@ class Checksums(StrEnum):
 
     WHEN_AVAILABLE = "WhenAvailable"
     REQUIRED = "Required"
-
-
-HostPattern = Annotated[
-    str,
-    Field(min_length=1, max_length=253, pattern=r"^\.?[a-zA-Z0-9]([a-zA-Z0-9.-]*[a-zA-Z0-9])?$"),
-]
 
 
 _PUBLIC_KEY = (

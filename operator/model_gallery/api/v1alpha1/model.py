@@ -11,6 +11,7 @@ from model_gallery.api.v1alpha1.common import (
     ApiType,
     Condition,
     FreeForm,
+    HostPattern,
     ObjectName,
     Time,
     Url,
@@ -32,9 +33,12 @@ __all__ = [
     "LastFailure",
     "Mode",
     "ModelFacts",
+    "ModelPolicy",
     "ModelSource",
     "ModelSpec",
     "ModelStatus",
+    "OnlyRequired",
+    "OnlySafe",
     "PlanStatus",
     "PlannedFile",
     "Progress",
@@ -226,6 +230,41 @@ class Mode(StrEnum):
     PLAN = "Plan"
 
 
+class OnlyRequired(StrEnum):
+    """What a Model can add to a Gallery's word on digests."""
+
+    REQUIRED = "Required"
+
+
+class OnlySafe(StrEnum):
+    """What a Model can add to a Gallery's word on contents."""
+
+    SAFE = "Safe"
+
+
+class ModelPolicy(ApiType):
+    """What this Model takes, beyond its Gallery's policy: of two words the stricter counts."""
+
+    checksums: OnlyRequired | None = Field(
+        default=None, description="Required refuses files for which nobody promises a digest."
+    )
+    formats: OnlySafe | None = Field(
+        default=None, description="Safe refuses files that can carry code."
+    )
+    allowed_hosts: tuple[HostPattern, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Hosts that files may be asked from, .example.org for all below; empty: any.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    licenses: tuple[Annotated[str, Field(min_length=1, max_length=64)], ...] = Field(
+        default=(),
+        max_length=64,
+        description="Licenses, as entries name them, that may be installed; empty: any.",
+        json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+
+
 class UpdateMode(StrEnum):
     """What becomes of an upstream change."""
 
@@ -315,6 +354,9 @@ class ModelSpec(ApiType):
     )
     serving: ServingSpec = Field(
         default_factory=ServingSpec, description="What backends shall do with it."
+    )
+    policy: ModelPolicy | None = Field(
+        default=None, description="What it takes, beyond its Gallery's policy."
     )
     evictable: bool = Field(
         default=False,

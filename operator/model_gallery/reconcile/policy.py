@@ -1,0 +1,66 @@
+"""What a Gallery's policy and a Model's own say of it: of two words the stricter counts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from model_gallery.api.conditions import Reason
+from model_gallery.api.v1alpha1.gallery import Checksums, Formats
+from model_gallery.api.v1alpha1.model import ModelSpec
+from model_gallery.catalog.entry import InstallRequest
+from model_gallery.reconcile.observed import GalleryView
+from model_gallery.reconcile.outcome import Stall
+
+__all__ = ["refused", "tightened"]
+
+
+def tightened(gallery: GalleryView, spec: ModelSpec | None) -> GalleryView:
+    """Returns the Gallery as one Model sees it: with what its own policy adds."""
+    own = spec.policy if spec else None
+    stricter: dict[str, object] = {}
+    if own is not None and own.checksums is not None:
+        stricter["checksums"] = Checksums.REQUIRED
+    if own is not None and own.formats is not None:
+        stricter["formats"] = Formats.SAFE
+    if not stricter:
+        return gallery
+    policy = gallery.spec.policy.model_copy(update=stricter)
+    return replace(gallery, spec=gallery.spec.model_copy(update={"policy": policy}))
+
+
+def refused(request: InstallRequest, gallery: GalleryView, spec: ModelSpec | None) -> Stall | None:
+    """Returns what a policy has against a request; also against what is installed."""
+    policy, own = gallery.spec.policy, spec.policy if spec else None
+    found = _against(
+        request, "policy", f" of Gallery {gallery.name}", policy.licenses, policy.allowed_hosts
+    )
+    if found is None and own is not None:
+        found = _against(request, "spec.policy", "", own.licenses, own.allowed_hosts)
+    return found
+
+
+def _against(
+    request: InstallRequest,
+    field: str,
+    whose: str,
+    licenses: Sequence[str],
+    hosts: Sequence[str],
+) -> Stall | None:
+    if licenses and request.license not in licenses:
+        named = f"license {request.license!r}" if request.license else "no license"
+        message = f"{field}.licenses{whose} does not hold it: {named}"
+        return Stall(Reason.LICENSE_NOT_ALLOWED, message)
+    for host in sorted(request.hosts):
+        if hosts and not _is_allowed(host, hosts):
+            message = f"{field}.allowedHosts{whose} does not hold {host}"
+            return Stall(Reason.TARGET_NOT_ALLOWED, message)
+    return None
+
+
+def _is_allowed(host: str, allowed: Sequence[str]) -> bool:
+    host = host.lower()
+    return any(
+        host.endswith(pattern.lower()) if pattern.startswith(".") else host == pattern.lower()
+        for pattern in allowed
+    )
