@@ -195,14 +195,24 @@ def in_memory(status: ServingStatus | None) -> bool:
 def in_pods(identity: str, names: frozenset[str], pods: Sequence[PodView]) -> list[str]:
     """Returns the pods that have the model in memory now, as far as they or their sidecars tell.
 
+    A server of the volume that nobody knows how to ask counts, too: it may have any of the models.
+
     Args:
         identity: namespace and name of the Model, as sidecars speak of it.
     """
     return [
         pod.name
         for pod in pods
-        if any(holds(names, model) for model in _loaded(pod)) or _mapped(identity, pod)
+        if any(holds(names, model) for model in _loaded(pod))
+        or _mapped(identity, pod)
+        or _is_unknown(pod)
     ]
+
+
+def _is_unknown(pod: PodView) -> bool:
+    """Whether it serves something, and neither its answers nor a sidecar tell what."""
+    facts = pod.facts
+    return facts is not None and facts.live and facts.type is None and pod.usage is None
 
 
 def _in_pod(

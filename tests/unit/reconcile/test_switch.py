@@ -37,6 +37,9 @@ PROCESS = ProcessUsage(
 )
 MAPPING = pod(usage=UsageReport(sampled_time=b.NOW, processes=(PROCESS,)))
 FREE = pod()
+STRANGER = replace(FREE, facts=BackendFacts(None, live=True, ready=False))
+SEEN_THROUGH = replace(STRANGER, usage=UsageReport(sampled_time=b.NOW, processes=()))
+SILENT = replace(FREE, facts=BackendFacts(None, live=False, ready=False))
 
 
 def changed(*pods: PodView, **changes: Any) -> ObservedModel:
@@ -78,6 +81,9 @@ def fetched(*pods: PodView, now: datetime = LATER, **changes: Any) -> ObservedMo
 WHEN: dict[str, tuple[ObservedModel, tuple[str, bool]]] = {
     "a backend holds it": (changed(HOLDING), ("fetch", True)),
     "a process has its files open": (changed(MAPPING), ("fetch", True)),
+    "a server that nobody knows may have it": (changed(STRANGER), ("fetch", True)),
+    "one that a sidecar looks into": (changed(SEEN_THROUGH), ("install", False)),
+    "a pod that serves nothing": (changed(SILENT), ("install", False)),
     "nobody holds it": (changed(FREE), ("install", False)),
     "no pods at all": (changed(), ("install", False)),
     "nothing is known of pods": (changed(pods=None), ("install", False)),
