@@ -89,7 +89,7 @@ def test_a_secret_opens_the_source_where_it_opts_in_and_nowhere_else(stage):
     stage.create("right", **wish, credentials={"secretName": "hub"})
     stage.ready("right")
     for name in ("missing", "silent", "other"):
-        stage.ready(name, 60)
+        stage.ready(name)
 
     everything = stage.kube.run(
         "get", "models,galleries,jobs,pods,configmaps,events", "-n", stage.namespace, "-o", "yaml"

@@ -104,7 +104,7 @@ class Fetcher:
             given, pem = Document(body), None
         else:
             given, pem = None, await self._ca(namespace, spec)
-        http = HttpClient(self.policy, ca_pem=pem, proxy_authorization=self._proxy())
+        http = HttpClient(self.policy, ca_pem=pem, proxy_authorization=self._proxy)
         try:
             if given is not None:
                 document, served_from = given, ServedFrom.SOURCE

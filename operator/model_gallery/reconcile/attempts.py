@@ -79,7 +79,7 @@ def failed(
     asked = worker.result.retry_after_seconds if worker.result else None
     delay: float | None = recheck
     if secret and reason in _ABOUT_SECRETS and attempts <= _SECRET_ATTEMPTS:
-        delay = _SECRET_SECONDS
+        delay = _SECRET_SECONDS * (1 + jitter / 3)
     if klass is exitcodes.Class.TRANSIENT:
         delay = backoff.delay_seconds(attempts, jitter, asked)
     return status.model_copy(

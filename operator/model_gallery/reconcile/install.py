@@ -70,7 +70,7 @@ def decide(
     for ended in (worker, early):
         if ended is not None and ended.phase is WorkerPhase.FAILED:
             status = attempts.failed(
-                status, ended, now, jitter, secret=workers.has_secret(gallery, plan)
+                status, ended, now, jitter, secret=workers.has_secret(observed, gallery, plan)
             )
     return _start_or_wait(observed, gallery, plan, status, now)
 

@@ -235,7 +235,7 @@ def _repair(scene: _Scene, status: ModelStatus) -> _Step:
             worker,
             scene.now,
             scene.jitter,
-            secret=workers.has_secret(scene.gallery, scene.plan),
+            secret=workers.has_secret(scene.observed, scene.gallery, scene.plan),
         )
         name = scene.name(_REPAIR, found, status.attempts)
     held = None if _is_asked(scene.observed) else _held_back(status, scene.now)

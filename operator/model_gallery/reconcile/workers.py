@@ -90,8 +90,7 @@ def job(
         kind: what stands in the label; what the operation is for.
     """
     fetches = isinstance(operation, InstallOperation)
-    bundle, proxy = gallery.spec.ca_bundle, gallery.spec.proxy_credentials
-    behind_proxy = fetches and bool(observed.settings.network.proxy)
+    bundle = gallery.spec.ca_bundle
     wanted = job_manifest.WorkerJob(
         name=name,
         operation=kind,
@@ -102,7 +101,7 @@ def job(
         sub_path=place.sub_path,
         owned=True,
         secret_name=plan.secret_name if fetches else "",
-        proxy_secret=proxy.secret_name if proxy and behind_proxy else "",
+        proxy_secret=_proxy_secret(observed, gallery) if fetches else "",
         ca_config_map=bundle.config_map_name if bundle and fetches else "",
         source_claim=_source_claim(plan.request) if fetches else "",
         resources=gallery.spec.worker.resources,
@@ -112,9 +111,15 @@ def job(
     return StartWorker(job_manifest.manifest(wanted, observed.meta, observed.settings), payload)
 
 
-def has_secret(gallery: GalleryView, plan: Plan) -> bool:
+def has_secret(observed: ObservedModel, gallery: GalleryView, plan: Plan) -> bool:
     """Whether a worker that fetches is given a Secret."""
-    return bool(plan.secret_name) or gallery.spec.proxy_credentials is not None
+    return bool(plan.secret_name or _proxy_secret(observed, gallery))
+
+
+def _proxy_secret(observed: ObservedModel, gallery: GalleryView) -> str:
+    """Returns the Secret for the proxy; empty without either of them."""
+    named = gallery.spec.proxy_credentials
+    return named.secret_name if named and observed.settings.network.proxy else ""
 
 
 def attempt_name(operation: str, observed: ObservedModel, status: ModelStatus, plan: Plan) -> str:

@@ -54,7 +54,8 @@ def proxy_refusal(url: str) -> StalledError:
     return StalledError(
         Reason.UNAUTHORIZED,
         f"{shown(url)}: the proxy asks for a user name and password, others than it may have got"
-        " (HTTP 407); set or correct the Secret of the Gallery's spec.proxyCredentials",
+        " (HTTP 407); set or correct the Secret of the Gallery's spec.proxyCredentials (for models) or of"
+        " the chart's network.proxySecretName (for indexes)",
     )
 
 

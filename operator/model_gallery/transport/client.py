@@ -119,7 +119,8 @@ class HttpClient:
 
     Args:
         ca_pem: extra certificate authorities, PEM.
-        proxy_authorization: value of the header that the policy's proxy is told, and nobody else.
+        proxy_authorization: asked before the first request through the policy's proxy: the value of the
+            header that the proxy is told, and nobody else. What it raises, that request raises.
     """
 
     def __init__(
@@ -127,12 +128,10 @@ class HttpClient:
         policy: NetworkPolicy,
         *,
         ca_pem: bytes | None = None,
-        proxy_authorization: str | None = None,
+        proxy_authorization: Callable[[], str | None] | None = None,
     ) -> None:
         self._targets = Targets(policy)
-        self._proxy_headers = (
-            {"Proxy-Authorization": proxy_authorization} if proxy_authorization else {}
-        )
+        self._proxy_authorization = proxy_authorization
         self._policy, self._ca_pem = policy, ca_pem
         if ca_pem is not None:
             # Now, and not with the first request: whoever gave it shall hear of it.
@@ -169,7 +168,9 @@ class HttpClient:
 
     @cached_property
     def _proxied(self) -> urllib3.PoolManager:
-        return _proxy_manager(self._policy, self._connections, self._context, self._proxy_headers)
+        value = self._proxy_authorization() if self._proxy_authorization else None
+        headers = {"Proxy-Authorization": value} if value else {}
+        return _proxy_manager(self._policy, self._connections, self._context, headers)
 
     @contextmanager
     def open(

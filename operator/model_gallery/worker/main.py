@@ -93,7 +93,9 @@ def _install(
     authorities = environment.get(operation.ENV_CA, "")
     pem = Path(authorities).read_bytes() if authorities else None
     client = HttpClient(
-        wish.network, ca_pem=pem, proxy_authorization=_proxy(environment, wish.network.proxy)
+        wish.network,
+        ca_pem=pem,
+        proxy_authorization=lambda: _proxy(environment, wish.network.proxy),
     )
     credentials = _credentials(environment)
     folder = environment.get(operation.ENV_SOURCE, "")

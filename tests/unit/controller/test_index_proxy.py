@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import GallerySpec
 from model_gallery.controller.fetch import Fetcher
 from model_gallery.errors import StalledError
@@ -52,3 +53,26 @@ async def test_a_secret_that_does_not_opt_in_is_not_sent(tmp_path: Path) -> None
     without = {key: value for key, value in SECRET.items() if key != "allowed-hosts"}
     with pytest.raises(StalledError, match=r"network\.proxySecretName does not opt in"):
         await fetched(mounted(tmp_path / "proxy", without))
+
+
+async def test_a_wrong_password_names_the_secret_of_indexes(tmp_path: Path) -> None:
+    wrong = SECRET | {"password": "another"}
+    with pytest.raises(StalledError, match=r"network\.proxySecretName \(for indexes\)") as caught:
+        await fetched(mounted(tmp_path / "proxy", wrong))
+
+    assert caught.value.reason is Reason.UNAUTHORIZED
+    assert "another" not in caught.value.message
+
+
+async def test_a_secret_that_is_not_needed_is_not_asked_for(tmp_path: Path) -> None:
+    """An index in a ConfigMap with nothing to fetch needs no proxy, so no Secret holds it up."""
+
+    class Client:
+        async def get(self, *_: Any) -> Any:
+            return {"data": {"index.yaml": INDEX.decode()}}
+
+    policy = NetworkPolicy(proxy="http://proxy.corp:3128")
+    client: Any = Client()
+    spec = GallerySpec.model_validate(b.GALLERY_SPEC)
+
+    assert await Fetcher(client, policy, tmp_path / "missing").fetch("ns", spec, "wish", None)

@@ -12,10 +12,11 @@ from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import ModelStatus
 from model_gallery.errors import StalledError, TransientError
+from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.protocol.report import ProgressLine
 from model_gallery.reconcile import model, times
 from model_gallery.reconcile.actions import AddFinalizer, DeleteJob, StartWorker
-from model_gallery.reconcile.observed import ObservedModel, WorkerPhase
+from model_gallery.reconcile.observed import ObservedModel, WorkerPhase, WorkerSettings
 from model_gallery.reconcile.outcome import Act, Done, Outcome, Pause, Stall, Wait
 from support import builders as b
 from support import status_lint
@@ -286,11 +287,13 @@ def test_a_full_disk_is_looked_at_again_by_itself() -> None:
 
 
 SECRET = b.spec(credentials={"secretName": "hub"})
+BEHIND = WorkerSettings(image="w", network=NetworkPolicy(proxy="http://proxy:1"))
 PROXY = b.gallery(proxyCredentials={"secretName": "proxy"})
 RECHECKS: dict[str, tuple[dict[str, Any], Reason, int, float]] = {
     "a Secret that is corrected": ({"spec": SECRET}, Reason.UNAUTHORIZED, 0, 30.0),
     "one that does not opt in": ({"spec": SECRET}, Reason.SECRET_NOT_ALLOWED, 0, 30.0),
-    "one for the proxy": ({"gallery": PROXY}, Reason.UNAUTHORIZED, 0, 30.0),
+    "one for the proxy": ({"gallery": PROXY, "settings": BEHIND}, Reason.UNAUTHORIZED, 0, 30.0),
+    "one for a proxy that there is not": ({"gallery": PROXY}, Reason.UNAUTHORIZED, 0, 300.0),
     "the last of these times": ({"spec": SECRET}, Reason.UNAUTHORIZED, 19, 30.0),
     "nobody looks any longer": ({"spec": SECRET}, Reason.UNAUTHORIZED, 20, 300.0),
     "no Secret": ({}, Reason.UNAUTHORIZED, 0, 300.0),

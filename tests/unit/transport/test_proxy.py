@@ -13,6 +13,8 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError, TransientError
 from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.transport.client import HttpClient
+from support import faultserver as origins
+from support import proxy as proxies
 from support.scripted import Answer, serve
 
 
@@ -59,6 +61,34 @@ def test_an_inside_address_is_not_even_asked_of_the_proxy(host: str) -> None:
 
         assert proxy.asked == []
     assert caught.value.reason is Reason.TARGET_NOT_ALLOWED
+
+
+@pytest.mark.parametrize("direct", [True, False])
+def test_the_password_does_not_leave_with_a_redirect(direct: bool) -> None:
+    """From an origin behind the proxy to one that is reached without it, or to another behind it."""
+    with (
+        proxies.serve("someone", "s3cret") as proxy,
+        origins.serve() as first,
+        origins.serve() as last,
+    ):
+        # Another name of the same address: only one of the two is reached without the proxy.
+        begin = first.url.replace("127.0.0.1", "0177.0.0.1")
+        first.behave = lambda _: origins.status(302, f"Location: {last.url}/b\r\n")
+        last.behave = lambda request: origins.answer(b"body", request)
+        policy = NetworkPolicy(
+            allowed_networks=("127.0.0.1/32",),
+            proxy=proxy.url,
+            no_proxy=("127.0.0.1",) if direct else (),
+        )
+        told = HttpClient(policy, proxy_authorization=lambda: proxy.expected)
+        fetched = told.fetch(f"{begin}/a", max_bytes=100)
+        told.close()
+        asked = [request.raw.lower() for request in (*first.requests, *last.requests)]
+
+    assert fetched.body == b"body"
+    assert proxy.shown == [proxy.expected] * (1 if direct else 2)
+    assert len(asked) == 2
+    assert not any(b"authorization" in raw for raw in asked)
 
 
 @pytest.fixture
