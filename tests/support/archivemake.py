@@ -75,9 +75,15 @@ def pax_record(key: str, value: str) -> bytes:
 
 
 def zipped(files: Iterable[tuple[str | zipfile.ZipInfo, bytes]]) -> bytes:
-    """Returns a zip as Python writes it."""
+    """Returns a zip as Python writes it, the same one every day: tests look for bytes in it."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, content in files:
-            archive.writestr(name, content)
+            entry = name
+            if isinstance(name, str):
+                entry = zipfile.ZipInfo(name)
+                entry.compress_type = zipfile.ZIP_DEFLATED
+                folder = 0o40775 << 16 | 0x10
+                entry.external_attr = folder if name.endswith("/") else 0o600 << 16
+            archive.writestr(entry, content)
     return buffer.getvalue()

@@ -67,6 +67,8 @@ class _Exchange:
                 self.ended = True
             case h2.events.StreamReset() | h2.events.ConnectionTerminated():
                 raise Unanswered("the exchange broke off")
+            case _:
+                pass  # settings, windows, pings: h2 has answered them
 
     def reply(self) -> Reply:
         if self.headers.get(":status") != "200":

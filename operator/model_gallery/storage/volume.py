@@ -66,11 +66,17 @@ class FolderFacts:
 
 
 class Volume:
-    """A mounted volume. Paths are tuples of components below its root."""
+    """A mounted volume. Paths are tuples of components below its root.
 
-    def __init__(self, root: Path) -> None:
+    Args:
+        keep_folders: whether our own folders stay open, for who works on many files and then ends: a
+            folder that somebody puts in the place of one of them is not seen.
+    """
+
+    def __init__(self, root: Path, *, keep_folders: bool = False) -> None:
         with translated((), "open the volume"):
             self._root = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        self._keeps = keep_folders
         self._kept: dict[Parts, int] = {}
         self._lock = threading.Lock()
 
@@ -136,7 +142,7 @@ class Volume:
             yield known
             return
         with self._walked(parts, create=create) as walked:
-            if parts[:1] == ROOT:
+            if self._keeps and parts[:1] == ROOT:
                 self._keep(parts, walked)
             yield walked
 

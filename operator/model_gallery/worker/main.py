@@ -61,7 +61,7 @@ def main() -> int:
 
 def _run(environment: Mapping[str, str], reporter: Reporter) -> ResultLine:
     wish = operation.parse(_operation_text(environment))
-    volume = Volume(Path(environment.get(_ENV_ROOT, "/models")))
+    volume = Volume(Path(environment.get(_ENV_ROOT, "/models")), keep_folders=True)
     try:
         match wish:
             case operation.InstallOperation():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -159,41 +160,48 @@ def test_a_look_that_the_volume_refuses_is_no_bug(
     assert caught.value.reason is Reason.VOLUME_IO_ERROR
 
 
+@pytest.fixture
+def keeping(root: Path) -> Iterator[Volume]:
+    made = Volume(root, keep_folders=True)
+    yield made
+    made.close()
+
+
 def test_a_folder_of_ours_is_walked_to_once(
-    volume: Volume, monkeypatch: pytest.MonkeyPatch
+    keeping: Volume, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    volume.write(layout.blob("a"), b"one", ".tmp")
+    keeping.write(layout.blob("a"), b"one", ".tmp")
     opened: list[object] = []
     real = os.open
     monkeypatch.setattr(
         os, "open", lambda path, *rest, **more: opened.append(path) or real(path, *rest, **more)
     )
 
-    assert volume.read(layout.blob("a"), 10) == b"one"
-    assert volume.facts(layout.blob("b")) is None
+    assert keeping.read(layout.blob("a"), 10) == b"one"
+    assert keeping.facts(layout.blob("b")) is None
     assert opened == ["a"]
 
 
-def test_a_folder_of_ours_that_somebody_removed_is_made_anew(volume: Volume, root: Path) -> None:
-    volume.write(layout.blob("a"), b"one", ".tmp")
+def test_a_folder_of_ours_that_somebody_removed_is_made_anew(keeping: Volume, root: Path) -> None:
+    keeping.write(layout.blob("a"), b"one", ".tmp")
     root.joinpath(*layout.blob("a")).unlink()
     root.joinpath(*layout.BLOBS).rmdir()
 
-    volume.write(layout.blob("b"), b"two", ".tmp")
+    keeping.write(layout.blob("b"), b"two", ".tmp")
 
     assert root.joinpath(*layout.blob("b")).read_bytes() == b"two"
-    assert volume.facts(layout.blob("b")) is not None
+    assert keeping.facts(layout.blob("b")) is not None
 
 
 def _open_descriptors() -> int:
     return len([*Path("/proc/self/fd").iterdir()])
 
 
-def test_few_folders_stay_open(volume: Volume) -> None:
+def test_few_folders_stay_open(keeping: Volume) -> None:
     before = _open_descriptors()
 
     for number in range(50):
-        volume.write((*layout.staging("uid", str(number)), "0.part"), b"", ".tmp")
+        keeping.write((*layout.staging("uid", str(number)), "0.part"), b"", ".tmp")
 
     assert _open_descriptors() <= before + 8
 
