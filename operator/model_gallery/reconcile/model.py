@@ -96,7 +96,6 @@ def _place(
     now: datetime,
     jitter: float,
 ) -> Decision:
-    gallery = policy.tightened(gallery, observed.spec)
     named = observed.status.model_copy(update={"served_name": request.served_name})
     if observed.rival:
         message = (
@@ -106,6 +105,7 @@ def _place(
         return Decision(Stall(Reason.NAME_CONFLICT, message), named)
     claim = observed.claim
     refused = policy.refused(request, gallery, observed.spec)
+    gallery = policy.tightened(gallery, observed.spec)
     if refused is not None:
         running = workers.stop_all(observed)
         stopping = Act(running, refused.reason, refused.message) if running else refused

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Checksums, Formats
-from model_gallery.api.v1alpha1.model import ModelSpec
+from model_gallery.api.v1alpha1.model import ModelPolicy, ModelSpec
+from model_gallery.api.v1alpha1.signatures import Signatures
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.reconcile.observed import GalleryView
 from model_gallery.reconcile.outcome import Stall
@@ -23,6 +24,10 @@ def tightened(gallery: GalleryView, spec: ModelSpec | None) -> GalleryView:
         stricter["checksums"] = Checksums.REQUIRED
     if own is not None and own.formats is not None:
         stricter["formats"] = Formats.SAFE
+    if own is not None and own.signatures is not None:
+        stricter["signatures"] = Signatures.model_construct(
+            public_keys=_common_keys(gallery.spec.policy.signatures, own.signatures)
+        )
     if not stricter:
         return gallery
     policy = gallery.spec.policy.model_copy(update=stricter)
@@ -37,7 +42,26 @@ def refused(request: InstallRequest, gallery: GalleryView, spec: ModelSpec | Non
     )
     if found is None and own is not None:
         found = _against(request, "spec.policy", "", own.licenses, own.allowed_hosts)
+        found = found or _without_keys(gallery, own)
     return found
+
+
+def _without_keys(gallery: GalleryView, own: ModelPolicy) -> Stall | None:
+    if own.signatures is None or _common_keys(gallery.spec.policy.signatures, own.signatures):
+        return None
+    message = (
+        "spec.policy.signatures names no key that policy.signatures of Gallery"
+        f" {gallery.name} names, too"
+    )
+    return Stall(Reason.SIGNATURE_INVALID, message)
+
+
+def _common_keys(gallery: Signatures | None, own: Signatures) -> tuple[str, ...]:
+    """Returns the keys that both trust; line ends and spaces make no other key."""
+    if gallery is None:
+        return own.public_keys
+    trusted = {"".join(key.split()) for key in gallery.public_keys}
+    return tuple(key for key in own.public_keys if "".join(key.split()) in trusted)
 
 
 def _against(

@@ -89,3 +89,35 @@ def test_a_tightened_policy_is_applied_to_what_is_installed() -> None:
 def test_nothing_is_widened(wish: dict[str, str]) -> None:
     with pytest.raises(ValidationError):
         b.spec(policy=wish)
+
+
+SIGNED: dict[str, tuple[list[str], list[str], list[str] | str]] = {
+    "only the Gallery names keys": (["a", "b"], [], ["a", "b"]),
+    "only the Model does": ([], ["a"], ["a"]),
+    "both do": (["a", "b"], ["b", "c"], ["b"]),
+    "the same with other line ends": (["a b"], ["a\r\nb\n"], ["a\r\nb\n"]),
+    "they share none": (
+        ["a"],
+        ["b"],
+        "names no key that policy.signatures of Gallery g names, too",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", SIGNED)
+def test_of_keys_those_count_that_both_name(case: str) -> None:
+    gallery, own, want = SIGNED[case]
+    wish = {"signatures": {"publicKeys": own}} if own else {}
+    trusted = {"signatures": {"publicKeys": gallery}} if gallery else {}
+    seen = b.observed(gallery=b.gallery(policy=trusted), spec=b.spec(policy=wish))
+    outcome = model.decide(seen, b.NOW, 0.0).outcome
+    if isinstance(want, str):
+        assert isinstance(outcome, Stall)
+        assert (outcome.reason, want in outcome.message) == (Reason.SIGNATURE_INVALID, True)
+        return
+    assert isinstance(outcome, Act)
+    (start,) = outcome.actions
+    assert isinstance(start, StartWorker)
+    told = b.told(start)
+    assert isinstance(told, InstallOperation)
+    assert list(told.signature_keys) == want

@@ -19,6 +19,7 @@ from model_gallery.api.v1alpha1.common import (
     rules,
 )
 from model_gallery.api.v1alpha1.serving import ServingSpec, ServingStatus
+from model_gallery.api.v1alpha1.signatures import Signatures
 
 __all__ = [
     "Credentials",
@@ -262,6 +263,13 @@ class ModelPolicy(ApiType):
         max_length=64,
         description="Licenses, as entries name them, that may be installed; empty: any.",
         json_schema_extra={"x-kubernetes-list-type": "set"},
+    )
+    signatures: Signatures | None = Field(
+        default=None,
+        description=(
+            "Refuses models that none of these keys has signed; where the Gallery names keys, only those"
+            " that both name count."
+        ),
     )
 
 
