@@ -32,6 +32,7 @@ class Settings:
         worker: how workers run.
         reconcilers: keys reconciled at the same time.
         drain_seconds: how long a stop waits for reconciliations in flight.
+        host: empty: every address, IPv4 and IPv6, since probes and scrapes come from other pods.
         name: of this process, for events.
         monitor: whether pods that serve are watched and asked.
         proxy_folder: folder of the Secret for the proxy; empty: none.
@@ -42,7 +43,7 @@ class Settings:
     namespaces: tuple[str, ...] = ()
     log_level: str = "INFO"
     log_json: bool = True
-    host: str = "0.0.0.0"  # noqa: S104 - probes and scrapes come from other pods
+    host: str = ""
     port: int = 8080
     reconcilers: int = 8
     drain_seconds: float = 15.0

@@ -47,6 +47,7 @@ class PlainServer:
         """Listens until closed.
 
         Args:
+            host: empty: every address, IPv4 and IPv6.
             port: 0 for any that is free.
 
         Returns:

@@ -76,6 +76,7 @@ class Server:
         """Listens until closed.
 
         Args:
+            host: empty: every address, IPv4 and IPv6.
             port: 0 for any that is free.
 
         Returns:
