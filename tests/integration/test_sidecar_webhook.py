@@ -46,6 +46,7 @@ def of_webhook(documents: list[dict[str, Any]]) -> list[str]:
 
 
 ALL = ["Deployment", "MutatingWebhookConfiguration", "Secret", "Service"]
+OWN = ("sidecar.webhook.secretName=own",)
 
 
 @pytest.mark.parametrize(
@@ -58,9 +59,19 @@ ALL = ["Deployment", "MutatingWebhookConfiguration", "Secret", "Service"]
         (("sidecar.injection=true", "sidecar.webhook.use=Always"), True, ALL),
         (("sidecar.injection=true", "sidecar.webhook.use=Never"), False, []),
         (
-            ("sidecar.injection=true", "sidecar.webhook.secretName=own"),
+            ("sidecar.injection=true", *OWN, "sidecar.webhook.caBundle=Zg=="),
             False,
             [kind for kind in ALL if kind != "Secret"],
+        ),
+        (
+            ("sidecar.injection=true", *OWN, "sidecar.webhook.annotations.of=them"),
+            False,
+            [kind for kind in ALL if kind != "Secret"],
+        ),
+        (
+            ("sidecar.injection=true", "networkPolicy.enabled=true"),
+            False,
+            sorted([*ALL, "NetworkPolicy"]),
         ),
     ],
 )
@@ -72,16 +83,54 @@ def test_when_it_is_made(control_plane, values, policies: bool, want: list[str])
 
 
 def test_its_pod_passes_restricted_and_knows_no_cluster(control_plane) -> None:
-    documents = render(control_plane.kube, *CHOSEN)
-    (made,) = (
-        d
-        for d in documents
-        if d["metadata"]["name"].endswith("-webhook") and "spec" in d and "template" in d["spec"]
-    )
-    found = made["spec"]["template"]["spec"]
+    found = deployment(render(control_plane.kube, *CHOSEN))["spec"]
     assert found["automountServiceAccountToken"] is False
     assert found["securityContext"]["runAsNonRoot"] is True
     assert found["containers"][0]["securityContext"]["capabilities"] == {"drop": ["ALL"]}
+
+
+def deployment(documents: list[dict[str, Any]]) -> dict[str, Any]:
+    """Returns the webhook's, of a release named r."""
+    (made,) = (
+        one
+        for one in documents
+        if one["kind"] == "Deployment" and one["metadata"]["name"].endswith("-webhook")
+    )
+    return made["spec"]["template"]
+
+
+def test_its_pod_is_placed_as_the_operators(control_plane) -> None:
+    values = (
+        "podAnnotations.one=first",
+        "podLabels.two=second",
+        "nodeSelector.three=third",
+        "tolerations[0].key=fourth",
+        "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution.fifth=a",
+        "priorityClassName=sixth",
+    )
+    template = deployment(render(control_plane.kube, *CHOSEN, *values))
+    assert template["metadata"]["annotations"] == {"one": "first"}
+    assert template["metadata"]["labels"]["two"] == "second"
+    assert template["spec"]["nodeSelector"] == {"three": "third"}
+    assert template["spec"]["tolerations"] == [{"key": "fourth"}]
+    assert "nodeAffinity" in template["spec"]["affinity"]
+    assert template["spec"]["priorityClassName"] == "sixth"
+
+
+def test_its_network_policy_lets_the_api_server_in(control_plane) -> None:
+    documents = render(control_plane.kube, *CHOSEN, "networkPolicy.enabled=true")
+    labels = deployment(documents)["metadata"]["labels"]
+    policies = [one["spec"] for one in documents if one["kind"] == "NetworkPolicy"]
+    (of_it,) = (
+        one for one in policies if one["podSelector"]["matchLabels"].items() <= labels.items()
+    )
+    assert of_it["ingress"] == [{"ports": [{"port": "https"}]}]
+
+
+def test_a_sidecar_without_resources_is_one_with_none(control_plane) -> None:
+    template = deployment(render(control_plane.kube, *CHOSEN, "sidecar.resources=null"))
+    environment = {one["name"]: one["value"] for one in template["spec"]["containers"][0]["env"]}
+    assert environment["MODEL_GALLERY_WEBHOOK_SIDECAR_RESOURCES"] == "{}"
 
 
 def test_its_certificate_is_for_its_service(control_plane, tmp_path: Path) -> None:
@@ -130,9 +179,9 @@ def pod(name: str = "server", **spec: Any) -> dict[str, Any]:
     }
 
 
-def admitted(kube: Kube, wish: dict[str, Any]) -> dict[str, Any]:
+def admitted(kube: Kube, wish: dict[str, Any], namespace: str = NAMESPACE) -> dict[str, Any]:
     """Returns the pod as the API server would store it."""
-    flags = ("--dry-run=server", "-o", "json", "-n", NAMESPACE, "-f", "-")
+    flags = ("--dry-run=server", "-o", "json", "-n", namespace, "-f", "-")
     return json.loads(kube.run("create", *flags, stdin=json.dumps(wish)))
 
 
@@ -172,8 +221,15 @@ PODS: dict[str, dict[str, Any]] = {
 }
 
 
-def has_sidecar(kube: Kube) -> bool:
-    return changed(admitted(kube, PODS["plain"]))[0] is not None
+def has_sidecar(kube: Kube, namespace: str = NAMESPACE) -> bool:
+    return changed(admitted(kube, PODS["plain"], namespace))[0] is not None
+
+
+def need_account(kube: Kube, namespace: str) -> None:
+    """Pods need one, and nothing makes it beside a control plane alone."""
+    accounts = kube.run("get", "serviceaccount", "-n", namespace, "-o", "name")
+    if "serviceaccount/default" not in accounts:
+        kube.run("create", "serviceaccount", "default", "-n", namespace)
 
 
 @contextmanager
@@ -192,9 +248,7 @@ def in_force(kube: Kube, documents: list[dict[str, Any]]) -> Iterator[None]:
 def by_policy(control_plane) -> dict[str, Any]:
     """What the policy makes of each pod."""
     kube = control_plane.kube
-    accounts = kube.run("get", "serviceaccount", "-n", NAMESPACE, "-o", "name")
-    if "serviceaccount/default" not in accounts:
-        kube.run("create", "serviceaccount", "default", "-n", NAMESPACE)
+    need_account(kube, NAMESPACE)
     documents = [
         one
         for one in render(kube, *CHOSEN, policies=True)
@@ -218,16 +272,20 @@ class Hook:
         self.certificates.mkdir()
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        self.bundle = self.renew("first")
+        self.bundle = self.make("first")
+        self.show("first")
 
-    def renew(self, name: str) -> str:
-        """Lays another certificate down; returns the authority that vouches for it."""
+    def make(self, name: str) -> str:
+        """Makes a certificate; returns the authority that vouches for it."""
         made = self.folder / name
         made.mkdir()
         context(made, name=self.host)
-        shutil.copy(made / "key.pem", self.certificates / "tls.key")
-        shutil.copy(made / "cert.pem", self.certificates / "tls.crt")
         return base64.b64encode((made / "cert.pem").read_bytes()).decode()
+
+    def show(self, name: str) -> None:
+        """Lays a certificate that was made where the webhook finds it."""
+        shutil.copy(self.folder / name / "key.pem", self.certificates / "tls.key")
+        shutil.copy(self.folder / name / "cert.pem", self.certificates / "tls.crt")
 
     @contextmanager
     def running(self, image: str, resources: Any) -> Iterator[subprocess.Popen[bytes]]:
@@ -274,21 +332,40 @@ def test_it_does_as_the_policy_does_and_holds_nobody_up(
     hook = Hook(tmp_path, host_of(kube))
     (first,) = by_policy["plain"][0]
     with (
-        hook.running(first["image"], first["resources"]),
+        hook.running(first["image"], first["resources"]) as process,
         in_force(kube, [hook.configuration(made, hook.bundle)]),
     ):
         assert {name: changed(admitted(kube, wish)) for name, wish in PODS.items()} == by_policy
-        renewed = hook.renew("second")
-        kube.apply(hook.configuration(made, renewed))
+        kube.apply(hook.configuration(made, hook.make("second")))
+        wait_until("the first certificate is distrusted", lambda: not has_sidecar(kube), 60)
+        hook.show("second")
         wait_until("the renewed certificate is shown", lambda: has_sidecar(kube), 60)
-    kube.apply(hook.configuration(made, hook.bundle))
-    try:
+        process.terminate()
+        assert process.wait(timeout=10) == 0
         assert admitted(kube, pod("orphan"))["metadata"]["name"] == "orphan"
         assert not has_sidecar(kube)
-    finally:
-        kube.run("delete", made["kind"], made["metadata"]["name"])
 
 
-def test_a_wrong_value_is_refused(control_plane) -> None:
-    with pytest.raises(KubectlError, match="use"):
-        render(control_plane.kube, "sidecar.webhook.use=sometimes")
+def test_only_the_watched_namespaces_pods_are_changed(control_plane, tmp_path: Path) -> None:
+    kube = control_plane.kube
+    kube.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "unwatched"}})
+    for namespace in (NAMESPACE, "unwatched"):
+        need_account(kube, namespace)
+    documents = render(kube, *CHOSEN, "rbac.scope=namespace", f"watchNamespaces={{{NAMESPACE}}}")
+    (limited,) = (one for one in documents if one["kind"] == "MutatingWebhookConfiguration")
+    hook = Hook(tmp_path, host_of(kube))
+    with hook.running("image", {}), in_force(kube, [hook.configuration(limited, hook.bundle)]):
+        assert not has_sidecar(kube, "unwatched")
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        (("sidecar.webhook.use=sometimes",), "use"),
+        (OWN, "secretName needs sidecar.webhook.caBundle"),
+        (("sidecar.webhook.caBundle=Zg==",), "belongs to the certificate of"),
+    ],
+)
+def test_a_wrong_value_is_refused(control_plane, values: tuple[str, ...], words: str) -> None:
+    with pytest.raises(KubectlError, match=words):
+        render(control_plane.kube, *CHOSEN, *values)

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from aiohttp import web
 
@@ -26,7 +27,7 @@ __all__ = ["Certificate", "application", "main"]
 
 _LOG = logging.getLogger(__name__)
 _PREFIX = "MODEL_GALLERY_WEBHOOK_"
-_HOST = "0.0.0.0"  # noqa: S104 - the API server asks from outside of the pod
+_HOST = ""  # every address, IPv4 and IPv6: the API server asks from outside of the pod
 _LARGEST_PORT = 65_535
 _LARGEST_REVIEW = 8 * 1024 * 1024
 """More than two pods as large as an API server stores them."""
@@ -87,8 +88,11 @@ class Certificate:
             raise _unusable(self._folder, error) from error
 
     def _load(self) -> None:
+        pair = self._folder / "tls.crt", self._folder / "tls.key"
         try:
-            self.context.load_cert_chain(self._folder / "tls.crt", self._folder / "tls.key")
+            # A context that refuses a key has already taken the new certificate, and dropped its own key.
+            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*pair)
+            self.context.load_cert_chain(*pair)
         except (OSError, ssl.SSLError) as error:
             raise _unusable(self._folder, error) from error
 
@@ -170,12 +174,21 @@ def _settings(environment: Mapping[str, str]) -> _Settings:
         raise _invalid("PORT", f"must be a port, not {port[:20]!r}")
     if not image:
         raise _invalid("SIDECAR_IMAGE", "must name the image of the sidecar")
-    try:
-        resources = json.loads(get("SIDECAR_RESOURCES", "{}"))
-    except ValueError as error:
-        raise _invalid("SIDECAR_RESOURCES", f"must be JSON: {error}") from error
+    resources = _resources(get("SIDECAR_RESOURCES", "{}"))
     sidecar = Sidecar(image, get("SIDECAR_PULL_POLICY", "IfNotPresent"), resources)
     return _Settings(sidecar, Path(get("CERTIFICATES", "/var/run/model-gallery/tls")), int(port))
+
+
+def _resources(text: str) -> dict[str, dict[str, str]]:
+    """Returns requests and limits; the API server refuses pods whose quantities are none."""
+    try:
+        value: Any = json.loads(text)
+    except ValueError as error:
+        raise _invalid("SIDECAR_RESOURCES", f"must be JSON: {error}") from error
+    parts = value.values() if isinstance(value, dict) else ()
+    if not isinstance(value, dict) or not all(isinstance(part, dict) for part in parts):
+        raise _invalid("SIDECAR_RESOURCES", "must be a JSON object with requests and limits")
+    return value
 
 
 def _invalid(name: str, problem: str) -> StalledError:
