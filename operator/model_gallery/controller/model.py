@@ -20,7 +20,7 @@ from model_gallery.controller.queued import Waiters
 from model_gallery.reconcile import model as decisions
 from model_gallery.reconcile.actions import RemoveFinalizer, StartWorker
 from model_gallery.reconcile.observed import ObservedModel
-from model_gallery.reconcile.outcome import Act, Done, Stall, Wait
+from model_gallery.reconcile.outcome import Act, Done, Wait
 from model_gallery.runtime.client import Refused
 from model_gallery.runtime.recorder import Recorder
 from model_gallery.runtime.workqueue import Key
@@ -106,10 +106,10 @@ class ModelReconciler:
         match outcome:
             case Wait(retry_seconds=seconds):
                 return seconds
-            case Stall(recheck_seconds=seconds) | Done(recheck_seconds=seconds):
-                return seconds
-            case _:
+            case Act():
                 return None
+            case _:
+                return outcome.recheck_seconds
 
     async def _write(self, key: Key, observed: ObservedModel, decision: decisions.Decision) -> None:
         body = self._body(key)

@@ -17,8 +17,9 @@ from model_gallery.protocol import exitcodes
 from model_gallery.protocol.report import ResultLine
 from model_gallery.reconcile import backoff, sizes, times
 from model_gallery.reconcile.observed import WorkerView
+from model_gallery.reconcile.outcome import Outcome, Stall, Wait
 
-__all__ = ["Failure", "failed", "failure_of", "succeeded"]
+__all__ = ["Failure", "failed", "failure_of", "held_back", "succeeded"]
 
 Failure = tuple[Reason, str, exitcodes.Class, int | None]
 """Reason, message, class and, for the stalled ones, seconds until a re-check."""
@@ -102,6 +103,28 @@ _ABOUT_SECRETS = frozenset({Reason.UNAUTHORIZED, Reason.SECRET_NOT_ALLOWED})
 _SECRET_SECONDS, _SECRET_ATTEMPTS = 30.0, 20
 """Nobody here may read a Secret, or watch it: only another worker can tell that it was corrected. For the
 first ten minutes, when people look, it is asked often."""
+
+
+def held_back(
+    failure: LastFailure, status: ModelStatus, now: datetime, words: str
+) -> Outcome | None:
+    """Returns what holds the next attempt back; None when it is due.
+
+    Args:
+        words: what is told before the failure's message.
+    """
+    reason = Reason(failure.reason)
+    row = exitcodes.by_reason(reason)
+    left: float | None = None
+    if status.next_retry_time:
+        left = (times.from_text(status.next_retry_time) - now).total_seconds()
+        if left <= 0:
+            return None
+    if row is not None and row.klass is exitcodes.Class.STALLED:
+        return Stall(reason, failure.message, left)
+    if left is None:
+        return None
+    return Wait(Reason.PROGRESSING_WITH_RETRY, f"{words}: {failure.message}", left)
 
 
 def failure_of(worker: WorkerView) -> Failure:

@@ -14,7 +14,7 @@ from model_gallery.api.v1alpha1.model import (
     UpdateMode,
 )
 from model_gallery.protocol import exitcodes
-from model_gallery.reconcile import attempts, switch, times, upkeep, workers
+from model_gallery.reconcile import attempts, preview, switch, times, upkeep, workers
 from model_gallery.reconcile.actions import DeleteJob
 from model_gallery.reconcile.observed import (
     GalleryView,
@@ -22,7 +22,7 @@ from model_gallery.reconcile.observed import (
     WorkerPhase,
     WorkerView,
 )
-from model_gallery.reconcile.outcome import Act, Outcome, Stall, Wait
+from model_gallery.reconcile.outcome import Act, Outcome, Wait
 from model_gallery.reconcile.plan import Plan
 
 __all__ = ["OPERATION", "decide", "is_held"]
@@ -31,7 +31,6 @@ OPERATION = "install"
 _PENDING_PATIENCE_SECONDS = 15.0
 _PREPARING_PATIENCE_SECONDS = 30.0
 """Longer: a volume that is attached and an image that is pulled take their time."""
-_QUEUE_RECHECK_SECONDS = 60.0
 _MEASURING_SECONDS = 3.0
 
 
@@ -52,7 +51,7 @@ def decide(
         status = status.model_copy(update={"staged": None}) if status.staged else status
         return upkeep.decide(observed, gallery, plan, status, now=now, jitter=jitter)
     if planned:
-        return upkeep.plan_ahead(observed, gallery, plan, status, now)
+        return preview.decide(observed, gallery, plan, status, now=now, jitter=jitter)
     worker = _current(observed, status, plan)
     if worker is not None and worker.phase is WorkerPhase.SUCCEEDED:
         status = attempts.succeeded(status, worker, gallery.index_digest, now)
@@ -91,10 +90,15 @@ def _others(observed: ObservedModel, plan: Plan, *, planned: bool) -> list[Worke
     published = observed.status.resolved
     if published is not None and published.plan_digest == plan.digest:
         return []
-    others = [job for job in observed.workers if job.operation in upkeep.OPERATIONS]
+    beside = upkeep.OPERATIONS | {preview.OPERATION}
+    others = [job for job in observed.workers if job.operation in beside]
     if not planned:
         return others
-    return [job for job in others if (job.operation, job.plan_digest) != (upkeep.PLAN, plan.digest)]
+    return [
+        job
+        for job in others
+        if (job.operation, job.plan_digest) != (preview.OPERATION, plan.digest)
+    ]
 
 
 def is_held(observed: ObservedModel, plan: Plan) -> bool:
@@ -205,8 +209,12 @@ def _start_or_wait(
     now: datetime,
 ) -> tuple[Outcome, ModelStatus]:
     failure = status.last_failure
-    if failure is not None and failure.plan_digest == plan.digest and not _asked(observed):
-        held = _held_back(failure, status, now)
+    if (
+        failure is not None
+        and failure.plan_digest == plan.digest
+        and not workers.is_asked(observed)
+    ):
+        held = attempts.held_back(failure, status, now, "Trying again after")
         if held is not None and not _has_room_now(failure, observed.room_made):
             return held, status
     paused = observed.host_paused_until
@@ -225,42 +233,16 @@ def _start_or_wait(
 
 def _turn(observed: ObservedModel, gallery: GalleryView) -> Outcome | None:
     """Returns who goes first; None: it is this Model's turn."""
-    if observed.strays:
-        message = f"Pod {observed.strays[0]}, whose Job is gone, is still ending"
-        return Wait(Reason.PREVIOUS_WORKER, message, 30.0)
-    limit = gallery.spec.worker.max_concurrent
-    if observed.busy_workers >= limit:
-        message = f"Waiting for one of the {limit} workers of Gallery {gallery.name}"
-        return Wait(Reason.QUEUED, message, _QUEUE_RECHECK_SECONDS)
+    before = workers.turn(observed, gallery)
+    if before is not None:
+        return before
     if gallery.unmeasured:
         message = f"Waiting for the size of Model {gallery.unmeasured}: storage.maxBytes counts it"
         return Wait(Reason.QUEUED, message, _MEASURING_SECONDS)
     return None
 
 
-def _asked(observed: ObservedModel) -> bool:
-    """Whether a person asked for another attempt now."""
-    wish = observed.meta.reconcile_at
-    return bool(wish) and wish != observed.status.last_handled_reconcile_at
-
-
 def _has_room_now(failure: LastFailure, room_made: datetime | None) -> bool:
     """Whether room was missing, and some was made since."""
     lacked = failure.reason in {Reason.NO_SPACE, Reason.QUOTA_EXCEEDED}
     return lacked and room_made is not None and room_made > times.from_text(failure.failed_time)
-
-
-def _held_back(failure: LastFailure, status: ModelStatus, now: datetime) -> Outcome | None:
-    """Returns what holds the next attempt back; None when it is due."""
-    reason = Reason(failure.reason)
-    row = exitcodes.by_reason(reason)
-    left: float | None = None
-    if status.next_retry_time:
-        left = (times.from_text(status.next_retry_time) - now).total_seconds()
-        if left <= 0:
-            return None
-    if row is not None and row.klass is exitcodes.Class.STALLED:
-        return Stall(reason, failure.message, left)
-    if left is None:
-        return None
-    return Wait(Reason.PROGRESSING_WITH_RETRY, f"Trying again after: {failure.message}", left)

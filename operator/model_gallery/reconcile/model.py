@@ -13,7 +13,16 @@ from model_gallery.api.v1alpha1.model import ModelStatus, Progress
 from model_gallery.api.v1alpha1.serving import ServingState
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.errors import GalleryError, StalledError
-from model_gallery.reconcile import eviction, install, policy, removal, serving, times, workers
+from model_gallery.reconcile import (
+    eviction,
+    install,
+    policy,
+    preview,
+    removal,
+    serving,
+    times,
+    workers,
+)
 from model_gallery.reconcile.actions import AddFinalizer, DeleteJob
 from model_gallery.reconcile.observed import (
     ClaimView,
@@ -111,6 +120,10 @@ def _place(
         stopping = Act(running, refused.reason, refused.message) if running else refused
         return Decision(stopping, named)
     plan = plan_of(request, gallery, claim, observed.spec) if claim and observed.spec else None
+    if plan is not None and claim is not None and _is_to_be_shown(observed, gallery, claim):
+        held = Pause(Reason.SUSPENDED, _SUSPENDED)
+        outcome, status = preview.suspended(held, observed, gallery, plan, now)
+        return Decision(outcome, status.model_copy(update={"served_name": request.served_name}))
     paused = _paused(observed, gallery, plan)
     if paused is not None:
         return Decision(paused, named)
@@ -129,6 +142,15 @@ def _wished_back(observed: ObservedModel) -> ObservedModel:
     return replace(observed, status=observed.status.model_copy(update={"eviction": None}))
 
 
+def _is_to_be_shown(observed: ObservedModel, gallery: GalleryView, claim: ClaimView) -> bool:
+    """Whether the Model was made suspended, so that people see first what it would bring."""
+    spec, status = observed.spec, observed.status
+    untouched = status.storage is None and status.resolved is None
+    alone = all(job.operation == preview.OPERATION for job in observed.workers)
+    wished = spec is not None and spec.suspend and not gallery.spec.suspend
+    return wished and untouched and alone and not _is_going(claim)
+
+
 def _paused(observed: ObservedModel, gallery: GalleryView, plan: Plan | None) -> Outcome | None:
     spec = observed.spec
     suspended = spec is not None and spec.suspend
@@ -141,10 +163,13 @@ def _paused(observed: ObservedModel, gallery: GalleryView, plan: Plan | None) ->
     ):
         return None
     running = workers.stop_all(observed)
-    what = "spec.suspend is true" if suspended else f"Gallery {gallery.name} is suspended"
+    what = _SUSPENDED if suspended else f"Gallery {gallery.name} is suspended"
     if running:
         return Act(running, Reason.SUSPENDED, f"{what}; stopping the worker")
     return Pause(Reason.SUSPENDED, f"{what}; what was fetched is kept")
+
+
+_SUSPENDED = "spec.suspend is true"
 
 
 def _is_going(claim: ClaimView) -> bool:
@@ -240,6 +265,9 @@ def _repository_fact(status: ModelStatus, url: str) -> Fact:
     resolved, failure = status.resolved, status.last_failure
     if resolved is not None and resolved.plan_digest:
         message = f"{url[:200]} at {resolved.revision or 'no revision'}"
+        return Fact(ConditionType.RESOLVED, "True", Reason.SUCCEEDED, message)
+    if status.plan is not None:
+        message = f"{url[:200]} at {status.plan.revision or 'no revision'}"
         return Fact(ConditionType.RESOLVED, "True", Reason.SUCCEEDED, message)
     if failure is not None and failure.reason in _UNRESOLVABLE:
         reason = Reason(failure.reason)

@@ -58,10 +58,15 @@ class Wait:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """A person asked to hold still."""
+    """A person asked to hold still.
+
+    Attributes:
+        recheck_seconds: look again after this long, where something is still to be shown.
+    """
 
     reason: Reason
     message: str
+    recheck_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

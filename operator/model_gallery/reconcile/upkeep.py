@@ -1,4 +1,4 @@
-"""The life after an install: verification, repair, a look for something newer, plans without bytes.
+"""The life after an install: verification, repair, a look for something newer.
 
 Each of these is a Job of its own whose name follows from what it is for, so that a restart of the
 operator finds it again. None of them takes Ready from a Model whose files are whole.
@@ -15,15 +15,13 @@ from model_gallery.api.v1alpha1.model import (
     Damage,
     FileProblem,
     ModelStatus,
-    PlannedFile,
-    PlanStatus,
     UpdateAvailable,
     UpdateMode,
 )
 from model_gallery.protocol import exitcodes, report
 from model_gallery.protocol.operation import InstallOperation
 from model_gallery.protocol.report import ResultLine
-from model_gallery.reconcile import attempts, names, sizes, times, workers
+from model_gallery.reconcile import attempts, names, times, workers
 from model_gallery.reconcile.actions import StartWorker
 from model_gallery.reconcile.observed import (
     GalleryView,
@@ -34,10 +32,10 @@ from model_gallery.reconcile.observed import (
 from model_gallery.reconcile.outcome import Act, Done, Outcome, Pause, Stall, Wait
 from model_gallery.reconcile.plan import Plan
 
-__all__ = ["OPERATIONS", "PLAN", "decide", "plan_ahead", "wants_update"]
+__all__ = ["OPERATIONS", "decide", "wants_update"]
 
-_VERIFY, _REPAIR, _ASK, PLAN = "verify", "repair", "ask", "plan"
-OPERATIONS = frozenset({_VERIFY, _REPAIR, _ASK, PLAN})
+_VERIFY, _REPAIR, _ASK = "verify", "repair", "ask"
+OPERATIONS = frozenset({_VERIFY, _REPAIR, _ASK})
 _BUSY_SECONDS = 60.0
 _FAILED_SECONDS = 600.0
 """As long as an ended Job stays: its name is free after that, and the next attempt may have it."""
@@ -80,7 +78,7 @@ class _Scene:
                 self.observed, self.gallery, place, verify, name, plan=self.plan, kind=kind
             )
         operation = workers.install(self.observed, self.gallery, self.plan)
-        update = {_REPAIR: self._repair(), _ASK: _ASKING, PLAN: _ASKING}[kind]
+        update = {_REPAIR: self._repair(), _ASK: workers.ASKING}[kind]
         operation = operation.model_copy(update=update)
         if kind == _REPAIR:
             operation = self._pinned(operation)
@@ -98,9 +96,6 @@ class _Scene:
             return operation
         held = wanted.model_copy(update={"revision": resolved.revision})
         return operation.model_copy(update={"repository": held})
-
-
-_ASKING: dict[str, object] = {"plan_only": True, "quota_bytes": None}
 
 
 def decide(
@@ -238,30 +233,12 @@ def _repair(scene: _Scene, status: ModelStatus) -> _Step:
             secret=workers.has_secret(scene.observed, scene.gallery, scene.plan),
         )
         name = scene.name(_REPAIR, found, status.attempts)
-    held = None if _is_asked(scene.observed) else _held_back(status, scene.now)
-    held = held or _queued(scene)
+    held = None if workers.is_asked(scene.observed) else _held_back(status, scene.now)
+    held = held or workers.turn(scene.observed, scene.gallery)
     if held is not None:
         return held, status
     start = scene.start(name, _REPAIR)
     return Act((start,), Reason.FILES_DAMAGED, _mending(damage)), status
-
-
-def _queued(scene: _Scene) -> Outcome | None:
-    strays = scene.observed.strays
-    if strays:
-        message = f"Pod {strays[0]}, whose Job is gone, is still ending"
-        return Wait(Reason.PREVIOUS_WORKER, message, _BUSY_SECONDS)
-    limit = scene.gallery.spec.worker.max_concurrent
-    if scene.observed.busy_workers < limit:
-        return None
-    message = f"Waiting for one of the {limit} workers of Gallery {scene.gallery.name}"
-    return Wait(Reason.QUEUED, message, _BUSY_SECONDS)
-
-
-def _is_asked(observed: ObservedModel) -> bool:
-    """Whether a person asked for another attempt now."""
-    wish = observed.meta.reconcile_at
-    return bool(wish) and wish != observed.status.last_handled_reconcile_at
 
 
 def _mending(damage: Damage | None) -> str:
@@ -391,66 +368,6 @@ def _answered(scene: _Scene, status: ModelStatus, result: ResultLine | None) -> 
 
 def _is_entry(observed: ObservedModel) -> bool:
     return observed.spec is not None and observed.spec.source.entry is not None
-
-
-# Plans
-
-
-def plan_ahead(
-    observed: ObservedModel, gallery: GalleryView, plan: Plan, status: ModelStatus, now: datetime
-) -> _Step:
-    """Returns the outcome for a Model that shall only be planned."""
-    scene = _Scene(observed, gallery, plan, drifted=False, now=now)
-    known = status.plan
-    if known is not None and known.plan_digest == plan.digest and not _is_asked(observed):
-        return Pause(Reason.PLANNED, _planned(known)), status
-    # Until the new one is there: else the old one would stand for it once the wish is handled.
-    status = _without_plan(status)
-    name = scene.name(PLAN, observed.meta.reconcile_at)
-    worker = scene.worker(name)
-    if worker is not None:
-        return _told(plan, status, worker, now)
-    queued = _queued(scene)
-    if queued is not None:
-        return queued, status
-    return Act((scene.start(name, PLAN),), Reason.PROGRESSING, "Asking the source"), status
-
-
-def _told(plan: Plan, status: ModelStatus, worker: WorkerView, now: datetime) -> _Step:
-    if worker.phase is WorkerPhase.ACTIVE:
-        return Wait(Reason.PROGRESSING, "Asking the source"), status
-    if worker.phase is WorkerPhase.FAILED:
-        reason, message, klass, _ = attempts.failure_of(worker)
-        if klass is exitcodes.Class.STALLED:
-            return Stall(reason, message, _FAILED_SECONDS), status
-        message = f"Asking again after: {message}"
-        return Wait(Reason.PROGRESSING_WITH_RETRY, message, _FAILED_SECONDS), status
-    found = _plan_status(plan, worker.result, now)
-    return Pause(Reason.PLANNED, _planned(found)), status.model_copy(update={"plan": found})
-
-
-def _plan_status(plan: Plan, result: ResultLine | None, now: datetime) -> PlanStatus:
-    told = result or ResultLine(reason=Reason.SUCCEEDED)
-    return PlanStatus(
-        plan_digest=plan.digest,
-        revision=told.revision[:128],
-        files=tuple(
-            PlannedFile(path=file.path, size_bytes=file.size_bytes or None, sha256=file.sha256)
-            for file in told.files[:MAX_STATUS_FILES]
-        ),
-        files_total=told.files_total,
-        size_bytes=told.size_bytes,
-        fetch_bytes=told.fetched_bytes,
-        license=plan.request.license[:128],
-        planned_time=times.to_text(now),
-    )
-
-
-def _planned(plan: PlanStatus) -> str:
-    return (
-        f"{plan.files_total} files, {sizes.to_text(plan.size_bytes)}, of which"
-        f" {sizes.to_text(plan.fetch_bytes)} would be fetched; set spec.mode to Install"
-    )
 
 
 def _message(status: ModelStatus) -> str:

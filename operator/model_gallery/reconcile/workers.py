@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from model_gallery.api import labels
+from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Checksums, Formats, GallerySpec
 from model_gallery.api.v1alpha1.model import ModelStatus, StoragePlace
 from model_gallery.catalog.entry import InstallRequest
@@ -23,19 +24,27 @@ from model_gallery.reconcile.observed import (
     WorkerPhase,
     WorkerSettings,
 )
+from model_gallery.reconcile.outcome import Wait
 from model_gallery.reconcile.plan import Plan
 
 __all__ = [
+    "ASKING",
     "attempt_name",
     "has_secret",
     "install",
+    "is_asked",
     "job",
     "owner",
     "scan_job",
     "stop_all",
+    "turn",
     "verify",
 ]
 
+ASKING: dict[str, object] = {"plan_only": True, "quota_bytes": None}
+"""What makes of the operation that installs one that only asks."""
+_RECHECK_SECONDS = 60.0
+_STRAY_SECONDS = 30.0
 _Operation = InstallOperation | VerifyOperation
 
 
@@ -135,6 +144,24 @@ def attempt_name(operation: str, observed: ObservedModel, status: ModelStatus, p
         since or "",
         newer.found_time if newer else "",
     )
+
+
+def is_asked(observed: ObservedModel) -> bool:
+    """Whether a person asked for another attempt now."""
+    wish = observed.meta.reconcile_at
+    return bool(wish) and wish != observed.status.last_handled_reconcile_at
+
+
+def turn(observed: ObservedModel, gallery: GalleryView) -> Wait | None:
+    """Returns who goes first; None: another worker may start."""
+    if observed.strays:
+        message = f"Pod {observed.strays[0]}, whose Job is gone, is still ending"
+        return Wait(Reason.PREVIOUS_WORKER, message, _STRAY_SECONDS)
+    limit = gallery.spec.worker.max_concurrent
+    if observed.busy_workers >= limit:
+        message = f"Waiting for one of the {limit} workers of Gallery {gallery.name}"
+        return Wait(Reason.QUEUED, message, _RECHECK_SECONDS)
+    return None
 
 
 def stop_all(observed: ObservedModel) -> tuple[DeleteJob, ...]:

@@ -66,7 +66,11 @@ CASES: dict[str, tuple[dict[str, Any], type[Outcome], Reason | None]] = {
         WAIT,
         Reason.CLAIM_LOST,
     ),
-    "a suspended Model holds still": ({"spec": b.spec(suspend=True)}, PAUSE, Reason.SUSPENDED),
+    "a suspended Model holds still": (
+        {"spec": b.spec(suspend=True), "status": ModelStatus(storage=b.published().storage)},
+        PAUSE,
+        Reason.SUSPENDED,
+    ),
     "a suspended Gallery starts no worker": (
         {"gallery": b.gallery(suspend=True)},
         PAUSE,

@@ -1,4 +1,4 @@
-"""Decisions for a published Model: verification, repair, something newer; and plans without bytes."""
+"""Decisions for a published Model: verification, repair, something newer."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from model_gallery.protocol.operation import (
     VerifyOperation,
     WantedFile,
 )
-from model_gallery.protocol.report import FileProblem, Problem, PublishedFile, ResultLine
-from model_gallery.reconcile import model, times
-from model_gallery.reconcile.actions import DeleteJob, StartWorker
+from model_gallery.protocol.report import FileProblem, Problem, ResultLine
+from model_gallery.reconcile import times
+from model_gallery.reconcile.actions import DeleteJob
 from model_gallery.reconcile.observed import ObservedModel, ScanView, WorkerPhase
-from model_gallery.reconcile.outcome import Act, Done, Outcome, Pause, Stall, Wait
+from model_gallery.reconcile.outcome import Act, Done, Pause, Stall, Wait
 from support import builders as b
-from support import status_lint
+from support.decisions import after, condition, decide, kind, on, start, started
 
 ACTIVE, SUCCEEDED, FAILED = WorkerPhase.ACTIVE, WorkerPhase.SUCCEEDED, WorkerPhase.FAILED
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
@@ -53,50 +53,6 @@ REPOSITORY = replace(
 )
 COMMIT, NEXT_COMMIT = "c" * 40, "e" * 40
 HUB = {"huggingFace": {"repo": "o/r"}}
-
-
-def decide(observed: ObservedModel, now: datetime = b.NOW) -> Outcome:
-    return model.decide(observed, now, 0.0).outcome
-
-
-def after(observed: ObservedModel, now: datetime = b.NOW) -> ModelStatus:
-    """The status that is written, which must keep the contract."""
-    status = model.status_after(observed, model.decide(observed, now, 0.0), now)
-    status_lint.check(
-        {
-            "metadata": {"generation": observed.meta.generation},
-            "status": status.model_dump(by_alias=True, exclude_none=True, mode="json"),
-        }
-    )
-    return status
-
-
-def on(observed: ObservedModel, now: datetime = b.NOW, **changes: Any) -> ObservedModel:
-    """The world after the status of one decision was written, with what changes then."""
-    return replace(observed, status=after(observed, now), **changes)
-
-
-def start(observed: ObservedModel, now: datetime = b.NOW) -> StartWorker:
-    outcome = decide(observed, now)
-    assert isinstance(outcome, Act), outcome
-    (action,) = outcome.actions
-    assert isinstance(action, StartWorker)
-    return action
-
-
-def started(observed: ObservedModel, now: datetime = b.NOW) -> InstallOperation:
-    operation = b.told(start(observed, now))
-    assert isinstance(operation, InstallOperation)
-    return operation
-
-
-def kind(action: StartWorker) -> str:
-    return str(action.job["metadata"]["labels"]["modelgallery.dev/operation"])
-
-
-def condition(status: ModelStatus, type_: str) -> tuple[str, str] | None:
-    found = [c for c in status.conditions if c.type == type_]
-    return (found[0].status, found[0].reason) if found else None
 
 
 def published(**changes: Any) -> ObservedModel:
@@ -590,144 +546,6 @@ def test_suspending_stops_a_repair() -> None:
 
     assert isinstance(outcome, Act)
     assert outcome.actions == (DeleteJob(job.name, "job-uid"),)
-
-
-# Plans
-
-
-PLAN = {"mode": "Plan"}
-PLANNED = ResultLine(
-    reason=Reason.SUCCEEDED,
-    revision=COMMIT,
-    files=(PublishedFile(path="a.gguf", size_bytes=4096, sha256=b.SHA),),
-    files_total=1,
-    size_bytes=4096,
-    fetched_bytes=1024,
-)
-
-
-def planned(**changes: Any) -> ObservedModel:
-    """A Model that shall only be planned, and was."""
-    wish = b.observed(spec=b.spec(**PLAN), **changes)
-    job = b.job(start(wish), SUCCEEDED, result=PLANNED)
-    return on(replace(wish, workers=(job,)))
-
-
-def test_a_plan_asks_and_fetches_nothing() -> None:
-    action = start(b.observed(spec=b.spec(**PLAN)))
-    operation = b.told(action)
-
-    assert kind(action) == "plan"
-    assert isinstance(operation, InstallOperation)
-    assert (operation.plan_only, operation.quota_bytes) == (True, None)
-
-
-def test_a_plan_under_way_is_waited_for() -> None:
-    wish = b.observed(spec=b.spec(**PLAN))
-
-    outcome = decide(replace(wish, workers=(b.job(start(wish)),)))
-
-    assert outcome == Wait(Reason.PROGRESSING, "Asking the source")
-
-
-def test_a_plan_waits_for_its_turn() -> None:
-    outcome = decide(b.observed(spec=b.spec(**PLAN), busy_workers=2))
-
-    assert isinstance(outcome, Wait)
-    assert (outcome.reason, outcome.retry_seconds) == (Reason.QUEUED, 60.0)
-
-
-def test_what_was_planned_stands_in_the_status() -> None:
-    seen = planned()
-    plan = seen.status.plan
-
-    assert plan is not None
-    assert (plan.files_total, plan.size_bytes, plan.fetch_bytes) == (1, 4096, 1024)
-    assert (plan.revision, plan.planned_time) == (COMMIT, "2026-11-01T12:00:00Z")
-    assert [file.path for file in plan.files] == ["a.gguf"]
-    assert condition(seen.status, "Ready") == ("False", "Planned")
-    assert decide(seen, b.NOW + DAY) == Pause(
-        Reason.PLANNED,
-        "1 files, 4.0 KiB, of which 1.0 KiB would be fetched; set spec.mode to Install",
-    )
-
-
-def test_a_plan_that_stands_is_not_made_again() -> None:
-    seen = planned()
-
-    assert after(seen, b.NOW + HOUR) == seen.status
-    assert after(replace(seen, workers=()), b.NOW + HOUR) == seen.status
-
-
-def test_a_plan_is_made_again_when_a_person_asks() -> None:
-    now = b.NOW + HOUR
-    asking = replace(planned(), meta=b.meta(reconcile_at="now"))
-    action = start(asking, now)
-    running = on(asking, now, workers=(*asking.workers, b.job(action, created=now)))
-    assert isinstance(decide(running, now), Wait)
-
-    result = PLANNED.model_copy(update={"files_total": 7})
-    ended = b.job(action, SUCCEEDED, result=result, created=now)
-    told = on(replace(on(running, now), workers=(*asking.workers, ended)), now)
-
-    assert told.status.plan is not None
-    assert told.status.plan.files_total == 7
-    assert isinstance(decide(told, now), Pause)
-
-
-def test_a_source_that_refuses_a_plan_stalls_it() -> None:
-    wish = b.observed(spec=b.spec(**PLAN))
-    job = b.job(start(wish), FAILED, result=b.failure(Reason.NOT_FOUND), exit_code=31)
-
-    assert decide(replace(wish, workers=(job,))) == Stall(Reason.NOT_FOUND, "it failed", 600.0)
-
-
-def test_a_source_that_is_away_for_a_while_does_not_stall_a_plan() -> None:
-    wish = b.observed(spec=b.spec(**PLAN))
-    job = b.job(start(wish), FAILED, result=b.failure(Reason.UNREACHABLE), exit_code=10)
-
-    assert decide(replace(wish, workers=(job,))) == Wait(
-        Reason.PROGRESSING_WITH_RETRY, "Asking again after: it failed", 600.0
-    )
-
-
-def test_another_wish_is_planned_anew() -> None:
-    changed = replace(planned(), request=NEWER)
-
-    assert kind(start(changed)) == "plan"
-
-
-def test_a_plan_that_is_agreed_to_is_installed() -> None:
-    agreed = replace(planned(), spec=b.spec())
-    install = start(agreed)
-
-    assert kind(install) == "install"
-    ended = b.job(install, SUCCEEDED, result=b.success())
-    status = after(replace(agreed, workers=(ended,)))
-    assert status.plan is None
-    assert condition(status, "Ready") == ("True", "Succeeded")
-
-
-def test_only_planning_stops_an_install_under_way() -> None:
-    worker = b.worker()
-    outcome = decide(b.observed(spec=b.spec(**PLAN), workers=(worker,)))
-
-    assert isinstance(outcome, Act)
-    assert outcome.actions == (DeleteJob(worker.name, "job-uid"),)
-
-
-def test_installing_stops_a_plan_under_way() -> None:
-    wish = b.observed(spec=b.spec(**PLAN))
-    job = b.job(start(wish))
-
-    outcome = decide(b.observed(workers=(job,)))
-
-    assert isinstance(outcome, Act)
-    assert outcome.actions == (DeleteJob(job.name, "job-uid"),)
-
-
-def test_planning_what_is_published_leaves_it_ready() -> None:
-    assert isinstance(decide(published(spec=b.spec(**PLAN)), b.NOW + HOUR), Done)
 
 
 # What a Gallery takes

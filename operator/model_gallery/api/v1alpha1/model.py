@@ -379,7 +379,10 @@ class ModelSpec(ApiType):
     )
     suspend: bool = Field(
         default=False,
-        description="Stops a running transfer and starts nothing until false. Files stay.",
+        description=(
+            "Stops a running transfer and starts nothing until false. Files stay. A Model that is"
+            " made so is planned as with mode Plan: status.plan shows what it would bring."
+        ),
     )
 
 
