@@ -1,5 +1,7 @@
 """The life after the install, on the real cluster: damage, updates, ways back, loose files, quotas."""
 
+import pytest
+
 from support.kube import condition, is_current, wait_until
 from support.origin import URL, body
 from support.stage import model as model_of
@@ -106,19 +108,25 @@ def test_a_pinned_model_stays_and_says_so_and_goes_when_told(stage):
     assert stage.origin.stats(old)["bytes"] == fetched
 
 
-def test_a_plan_fetches_nothing(stage):
-    """Mode Plan: files, sizes, licence; then Install."""
-    path = "/gen/8Mi/planned/kept.dat"
+@pytest.mark.parametrize(
+    ("wish", "reason", "agreed"),
+    [({"mode": "Plan"}, "Planned", {"mode": "Install"}), ({"suspend": True}, "Suspended", {})],
+    ids=["mode", "suspended"],
+)
+def test_a_plan_fetches_nothing(stage, wish, reason, agreed):
+    """Mode Plan, and a Model that is made suspended: files, sizes, licence; then the files."""
+    path = f"/gen/8Mi/{reason.lower()}/kept.dat"
     stage.set_up()
     stage.index(entry(path))
-    stage.create("planned", source={"entry": {"name": "kept"}}, mode="Plan")
+    stage.create("planned", source={"entry": {"name": "kept"}}, **wish)
     plan = until(stage, "a plan", lambda: status_of(stage, "planned").get("plan"))
-    assert condition(model(stage, "planned"), "Ready")["reason"] == "Planned"
+    ready = condition(model(stage, "planned"), "Ready")
+    assert (ready["reason"], "1 file, 8.0 MiB" in ready["message"]) == (reason, True)
     assert (plan["filesTotal"], plan["sizeBytes"], plan["fetchBytes"]) == (1, 8 * MIB, 8 * MIB)
     assert (plan["license"], plan["files"][0]["path"]) == ("mit", "kept.dat")
     assert stage.origin.stats(path)["bytes"] <= 1
     assert stage.published() == []
-    stage.create("planned", source={"entry": {"name": "kept"}}, mode="Install")
+    stage.create("planned", source={"entry": {"name": "kept"}}, **agreed)
     stage.ready("planned")
     assert "plan" not in status_of(stage, "planned")
 
