@@ -509,6 +509,46 @@ def test_p07_a_volume_that_fills_up_on_the_way(small_volume: Worker, server: Fau
     assert is_published(small_volume, DATA)
 
 
+def blob(worker: Worker, data: bytes) -> Path:
+    return worker.root / ".modelgallery/blobs/sha256" / hashlib.sha256(data).hexdigest()
+
+
+@pytest.mark.parametrize("small_volume", ["size=24m"], indirect=True)
+def test_what_is_kept_for_a_way_back_goes_where_an_install_lacks_room(
+    small_volume: Worker, server: FaultServer
+) -> None:
+    """Only then, and only where that makes the room; what is published stays as it is."""
+    first, second, third = (bytes([number]) * 8 * MIB for number in (1, 2, 3))
+    contents = {"/model.gguf": second, "/other.gguf": third, "/huge.gguf": bytes(40 * MIB)}
+    server.behave = lambda request: answer(contents[request.path], request)
+
+    def run(path: str, uid: str = "") -> tuple[int, str]:
+        wish = small_volume.install({"path": path, "url": f"{server.url}/{path}"}, keepSeconds=3600)
+        owner = {"namespace": "ns", "name": uid, "uid": uid} if uid else wish["owner"]
+        digest = hashlib.sha256(contents[f"/{path}"]).hexdigest()
+        code, line = small_volume.run({**wish, "owner": owner, "planDigest": digest})
+        return code, line.reason
+
+    contents["/model.gguf"] = first
+    assert run("model.gguf") == (0, "Succeeded")
+    contents["/model.gguf"] = second
+    assert run("model.gguf") == (0, "Succeeded")
+    assert blob(small_volume, first).exists()
+
+    assert run("huge.gguf", "huge") == (40, "NoSpace")
+    assert blob(small_volume, first).exists()
+    assert run("other.gguf", "other") == (0, "Succeeded")
+    assert not blob(small_volume, first).exists()
+    digests = {name: hashlib.sha256(data).hexdigest() for name, data in contents.items()}
+    published = small_volume.published()
+    assert published["model.gguf"] == digests["/model.gguf"]
+    assert published["other.gguf"] == digests["/other.gguf"]
+    owner = {"namespace": "ns", "name": "g", "uid": "g"}
+    _, line = small_volume.run({"kind": "scan", "owner": owner, "models": ["huge"]})
+    assert line.volume is not None
+    assert line.volume.managed_bytes == len(second) + len(third)
+
+
 @pytest.mark.parametrize("small_volume", ["size=64m,nr_inodes=3"], indirect=True)
 def test_p09_inodes_are_counted(small_volume: Worker, server: FaultServer) -> None:
     server.behave = lambda request: answer(SMALL, request)

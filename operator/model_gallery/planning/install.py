@@ -6,7 +6,8 @@ Rules, in this order:
    above it; with the same content it is shared.
 3. A loose file is never overwritten; with the promised content it is taken over.
 4. Content that already lies on the volume is linked, not fetched.
-5. The bytes and inodes still needed must be free before the first byte, with a reserve.
+
+Whether there is room for it: planning/room.py.
 """
 
 from __future__ import annotations
@@ -24,15 +25,9 @@ __all__ = [
     "Step",
     "Wanted",
     "check_folders",
-    "check_free",
-    "check_quota",
     "is_opening",
     "plan",
 ]
-
-_RESERVE = 0.05
-_INODES_PER_FILE = 3
-"""The staged file, its journal, and the published name where the file system copies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,49 +166,6 @@ def _in_the_way(path: str, where: str, other: Owned, there: str) -> StalledError
         f"{path!r} would be {where}, and Model {other.owner} publishes {other.path!r} {there};"
         " give this Model another path or gallery",
     )
-
-
-def check_free(plan: Plan, staged_bytes: int, free_bytes: int, free_inodes: int) -> None:
-    """Refuses a plan for which the volume has no room.
-
-    Args:
-        staged_bytes: what an earlier attempt has fetched already.
-
-    Raises:
-        StalledError: NoSpace, with what is needed and what is free.
-    """
-    known = sum(step.wanted.size_bytes or 0 for step in plan.steps if step.fetch)
-    needed = max(0, known - staged_bytes)
-    with_reserve = int(needed * (1 + _RESERVE))
-    if with_reserve > free_bytes:
-        raise StalledError(
-            Reason.NO_SPACE,
-            f"{needed} bytes are needed and {free_bytes} are free on the volume"
-            f" (a reserve of {_RESERVE:.0%} included); free some or enlarge it",
-            missing_bytes=with_reserve - free_bytes,
-        )
-    inodes = _INODES_PER_FILE * len(plan.steps)
-    if inodes > free_inodes:
-        raise StalledError(
-            Reason.NO_SPACE,
-            f"{inodes} inodes are needed and {free_inodes} are free on the volume",
-        )
-
-
-def check_quota(plan: Plan, quota_bytes: int | None) -> None:
-    """Refuses a plan whose files are larger than what the Gallery has left for them.
-
-    Raises:
-        StalledError: QuotaExceeded, with both sizes.
-    """
-    size = sum(step.wanted.size_bytes or 0 for step in plan.steps)
-    if quota_bytes is not None and size > quota_bytes:
-        raise StalledError(
-            Reason.QUOTA_EXCEEDED,
-            f"{size} bytes are needed and storage.maxBytes of the Gallery leaves {max(0, quota_bytes)};"
-            " raise it or remove a Model",
-            missing_bytes=size - max(0, quota_bytes),
-        )
 
 
 def _check_paths(paths: Sequence[str]) -> None:

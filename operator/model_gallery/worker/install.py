@@ -19,6 +19,7 @@ from model_gallery.artifact.path import ArtifactPath
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.planning import install as planning
 from model_gallery.planning import remove as removal
+from model_gallery.planning import room
 from model_gallery.planning.install import Found, Owned, Plan, Step, Wanted
 from model_gallery.protocol.operation import Document, InstallOperation, WantedFile
 from model_gallery.protocol.report import MAX_RESULT_FILES, PlanLine, PublishedFile, ResultLine
@@ -79,8 +80,10 @@ class Install:
         self._tell(plan, wish)
         if self.operation.plan_only:
             return self._planned(plan, wish)
-        planning.check_quota(plan, self.operation.quota_bytes)
-        planning.check_free(plan, self._staged_bytes(), *self.volume.free())
+        room.check_quota(plan, self.operation.quota_bytes)
+        staged = self._staged_bytes()
+        sweep.make_room(self.volume, plan, staged)
+        room.check_free(plan, staged, *self.volume.free())
         self.fetcher.good = checked.damaged
         contents = {} if archives.wanted else self._signature_first(plan, wish)
         if self.operation.fetch_only:

@@ -142,7 +142,7 @@ class Scan:
         now = time.time()
         for receipt in everyone.values():
             for content in receipt.kept:
-                if content.until > now:
+                if content.until > now and self.volume.facts(layout.blob(content.sha256)):
                     sizes[content.sha256] = content.size_bytes
         self._needed = set(sizes)
         # An archive that was refused stays until its plan changes.

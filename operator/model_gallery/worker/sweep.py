@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterable, Mapping
 
-from model_gallery.planning.install import Owned
+from model_gallery.planning import room
+from model_gallery.planning.install import Owned, Plan
 from model_gallery.planning.remove import Removal
-from model_gallery.storage import layout, marks
+from model_gallery.planning.room import Kept
+from model_gallery.storage import layout, marks, receipts
 from model_gallery.storage.receipts import KeptContent, Receipt, ReceiptFile
 from model_gallery.storage.volume import Volume
 
-__all__ = ["carry_out", "owned", "remove_archives", "remove_staging", "remove_temporaries"]
+__all__ = [
+    "carry_out",
+    "keep",
+    "make_room",
+    "owned",
+    "remove_archives",
+    "remove_staging",
+    "remove_temporaries",
+]
+
+_LOG = logging.getLogger(__name__)
 
 
 def owned(everyone: Mapping[str, Receipt], *, without: str) -> list[Owned]:
@@ -51,6 +64,35 @@ def keep(
         tuple(content for content in kept if content.until > now),
         tuple(content for content in kept if content.until <= now),
     )
+
+
+def make_room(volume: Volume, plan: Plan, staged_bytes: int) -> None:
+    """Gives contents up that are kept for a way back, where a plan lacks the room that they take.
+
+    The receipts go on to name them: each is its own Model's to write, and a way back fetches what is gone.
+    """
+    missing = room.lacking(plan, staged_bytes, volume.free()[0])
+    if not missing:
+        return
+    everyone = receipts.read_all(volume).values()
+    needed = {step.wanted.sha256 for step in plan.steps}
+    needed |= {file.sha256 for receipt in everyone for file in receipt.everything}
+    needed |= {archive.sha256 for receipt in everyone for archive in receipt.archives}
+    until: dict[str, int] = {}
+    for content in (content for receipt in everyone for content in receipt.kept):
+        until[content.sha256] = max(content.until, until.get(content.sha256, 0))
+    found = [
+        Kept(sha256, facts.size_bytes, until[sha256])
+        for sha256 in until.keys() - needed
+        for facts in [volume.facts(layout.blob(sha256))]
+        if facts is not None and facts.links == 1
+    ]
+    going = room.given_up(found, missing)
+    if going:
+        _LOG.info(
+            "Gave kept contents up to make room", extra={"contents": len(going), "missing": missing}
+        )
+        carry_out(volume, Removal((), going))
 
 
 def carry_out(volume: Volume, removal: Removal) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
-from model_gallery.planning import install, remove
+from model_gallery.planning import install, remove, room
 from model_gallery.planning.install import Found, Owned, Step, Wanted
 
 A, B = "a" * 64, "b" * 64
@@ -136,11 +136,11 @@ def test_sizes_add_up() -> None:
 def test_room(staged: int, free: int, inodes: int, refused: bool) -> None:
     plan = install.plan([Wanted("a", A, 1000)], found())
     if not refused:
-        install.check_free(plan, staged, free, inodes)
+        room.check_free(plan, staged, free, inodes)
         return
 
     with pytest.raises(StalledError) as caught:
-        install.check_free(plan, staged, free, inodes)
+        room.check_free(plan, staged, free, inodes)
 
     assert caught.value.reason is Reason.NO_SPACE
     assert str(free) in caught.value.message or str(inodes) in caught.value.message
@@ -149,14 +149,14 @@ def test_room(staged: int, free: int, inodes: int, refused: bool) -> None:
 def test_the_missing_room_is_told_with_its_reserve() -> None:
     plan = install.plan([Wanted("a", A, 1000)], found())
     with pytest.raises(StalledError) as caught:
-        install.check_free(plan, 0, 50, 100)
+        room.check_free(plan, 0, 50, 100)
     assert caught.value.missing_bytes == 1050 - 50
 
 
 def test_a_quota_tells_what_is_missing() -> None:
     plan = install.plan([Wanted("a", A, 1000)], found())
     with pytest.raises(StalledError) as caught:
-        install.check_quota(plan, 400)
+        room.check_quota(plan, 400)
     assert caught.value.missing_bytes == 600
 
 

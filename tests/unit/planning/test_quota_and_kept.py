@@ -6,9 +6,10 @@ import pytest
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
-from model_gallery.planning import install, remove
+from model_gallery.planning import install, remove, room
 from model_gallery.planning.install import Found, Owned, Wanted
 from model_gallery.planning.remove import Removal
+from model_gallery.planning.room import Kept
 
 A, B, C = "a" * 64, "b" * 64, "c" * 64
 
@@ -30,7 +31,7 @@ FITS: dict[str, tuple[install.Plan, int | None]] = {
 
 @pytest.mark.parametrize(("wanted", "quota"), FITS.values(), ids=FITS.keys())
 def test_within_the_quota(wanted: install.Plan, quota: int | None) -> None:
-    install.check_quota(wanted, quota)
+    room.check_quota(wanted, quota)
 
     assert quota is None or sum(step.wanted.size_bytes or 0 for step in wanted.steps) <= quota
 
@@ -56,7 +57,7 @@ OVER: dict[str, tuple[install.Plan, int, str]] = {
 @pytest.mark.parametrize(("wanted", "quota", "message"), OVER.values(), ids=OVER.keys())
 def test_over_the_quota(wanted: install.Plan, quota: int, message: str) -> None:
     with pytest.raises(StalledError, match=message) as caught:
-        install.check_quota(wanted, quota)
+        room.check_quota(wanted, quota)
 
     assert caught.value.reason is Reason.QUOTA_EXCEEDED
 
@@ -106,3 +107,19 @@ def test_what_goes(leaving: list[Owned], others: list[Owned], want: Removal) -> 
 
 def test_what_comes_once_may_come_as_a_stream() -> None:
     assert remove.plan(iter([MINE]), iter([KEPT])) == Removal(("m.gguf",), (A,))
+
+
+SOON, LATER = Kept(A, 10, 100), Kept(B, 20, 200)
+GOING: dict[str, tuple[list[Kept], int, tuple[str, ...]]] = {
+    "nothing is missing": ([SOON, LATER], 0, ()),
+    "what is over soonest goes first": ([LATER, SOON], 10, (A,)),
+    "and the next where that is not enough": ([LATER, SOON], 11, (A, B)),
+    "all of it, to the last byte": ([LATER, SOON], 30, (A, B)),
+    "nothing, where all of it is too little": ([LATER, SOON], 31, ()),
+    "nothing is kept": ([], 1, ()),
+}
+
+
+@pytest.mark.parametrize(("kept", "missing", "want"), GOING.values(), ids=GOING.keys())
+def test_what_is_given_up_for_room(kept: list[Kept], missing: int, want: tuple[str, ...]) -> None:
+    assert room.given_up(kept, missing) == want

@@ -304,7 +304,10 @@ class UpdatePolicy(ApiType):
         default=86400,
         ge=0,
         le=31536000,
-        description="How long replaced files are kept, so that going back needs no download.",
+        description=(
+            "How long replaced files are kept, so that going back needs no download; they go earlier"
+            " where an install lacks the room."
+        ),
     )
     wait_seconds: int = Field(
         default=300,
