@@ -27,10 +27,15 @@ def shown(url: str) -> str:
     return f"{parts.scheme}://{host}{parts.path}"[:_SHOWN_CHARACTERS]
 
 
-def refusal(status: int, headers: Mapping[str, str], url: str) -> GalleryError | None:
+def refusal(
+    status: int, headers: Mapping[str, str], url: str, proxy: str = ""
+) -> GalleryError | None:
     """Returns the error that an answer stands for, or None for one that holds content.
 
     416 is none: it answers a range that lies behind the end, which the caller judges.
+
+    Args:
+        proxy: URL of the proxy that the answer came through; empty: none.
     """
     where = shown(url)
     if status < _FIRST_ERROR or status == _RANGE:
@@ -46,14 +51,16 @@ def refusal(status: int, headers: Mapping[str, str], url: str) -> GalleryError |
     if status in _FORBIDDEN:
         return StalledError(Reason.UNAUTHORIZED, f"{where}: HTTP {status}; access is refused")
     other = StalledError(Reason.NOT_FOUND, f"{where}: HTTP {status}")
-    return proxy_refusal(url) if status == _PROXY else other
+    return proxy_refusal(url, proxy) if status == _PROXY else other
 
 
-def proxy_refusal(url: str) -> StalledError:
+def proxy_refusal(url: str, proxy: str) -> StalledError:
     """Returns the error of a proxy that asks for a user name and password."""
+    host = urlsplit(proxy).netloc.rpartition("@")[2]
+    named = f"the proxy {host}" if host else "a proxy on the way"
     return StalledError(
         Reason.UNAUTHORIZED,
-        f"{shown(url)}: the proxy asks for a user name and password, others than it may have got"
+        f"{shown(url)}: {named} asks for a user name and password, others than it may have got"
         " (HTTP 407); set or correct the Secret of the Gallery's spec.proxyCredentials (for models) or of"
         " the chart's network.proxySecretName (for indexes)",
     )

@@ -244,7 +244,7 @@ class HttpClient:
             self._targets.check_scheme(scheme, previous)
             raw = self._request(url, {**headers, **authorize(url)})
             if raw.status not in _REDIRECTS or "location" not in raw.headers:
-                error = answers.refusal(raw.status, raw.headers, url)
+                error = answers.refusal(raw.status, raw.headers, url, self._policy.proxy)
                 if error is not None and raw.status not in expect:
                     raw.close()
                     raise error
@@ -276,7 +276,7 @@ class HttpClient:
                 "GET", url, headers={**own, **headers}, redirect=False, preload_content=False
             )
         except (HTTPError, OSError) as error:
-            raise _translated(url, error) from error
+            raise _translated(url, error, self._policy.proxy) from error
 
 
 def _lowered(raw: urllib3.BaseHTTPResponse) -> Mapping[str, str]:
@@ -392,13 +392,13 @@ def _connected(targets: Targets, connection: Any) -> socket.socket:
     raise NewConnectionError(connection, str(failure)) from failure
 
 
-def _translated(url: str, error: Exception) -> GalleryError:
+def _translated(url: str, error: Exception, proxy: str) -> GalleryError:
     where = answers.shown(url)
     reason = error.reason if isinstance(error, urllib3.exceptions.MaxRetryError) else error
     if isinstance(reason, urllib3.exceptions.ProxyError):
         reason = reason.original_error
         if str(reason).startswith(_TUNNEL_REFUSED):
-            return answers.proxy_refusal(url)
+            return answers.proxy_refusal(url, proxy)
     if isinstance(reason, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(reason):
         text = str(reason).partition("CERTIFICATE_VERIFY_FAILED]")[2].strip(" )'") or str(reason)
         return StalledError(Reason.CERTIFICATE_INVALID, f"{where}: {text[:150]}")

@@ -121,7 +121,8 @@ def test_a_proxy_that_wants_a_password_is_named(closed_proxy: str, scheme: str) 
         client(closed_proxy).fetch(f"{scheme}://models.example/a?sig=secret", max_bytes=100)
 
     assert caught.value.reason is Reason.UNAUTHORIZED
-    assert "the proxy asks for a user name and password" in caught.value.message
+    host = closed_proxy.removeprefix("http://")
+    assert f"the proxy {host} asks for a user name and password" in caught.value.message
     assert "secret" not in caught.value.message
 
 
