@@ -34,11 +34,12 @@ from model_gallery.reconcile.observed import (
 from model_gallery.reconcile.outcome import Act, Done, Outcome, Pause, Stall, Wait
 from model_gallery.reconcile.plan import Plan
 
-__all__ = ["OPERATIONS", "PLAN", "decide", "plan_ahead", "wants_update"]
+__all__ = ["OPERATIONS", "PLAN", "decide", "plan_ahead", "wants_update", "without_source"]
 
 _VERIFY, _REPAIR, _ASK, PLAN = "verify", "repair", "ask", "plan"
 OPERATIONS = frozenset({_VERIFY, _REPAIR, _ASK, PLAN})
 _BUSY_SECONDS = 60.0
+_SOURCE_SECONDS = 30.0
 _FAILED_SECONDS = 600.0
 """As long as an ended Job stays: its name is free after that, and the next attempt may have it."""
 
@@ -251,11 +252,21 @@ def _queued(scene: _Scene) -> Outcome | None:
     if strays:
         message = f"Pod {strays[0]}, whose Job is gone, is still ending"
         return Wait(Reason.PREVIOUS_WORKER, message, _BUSY_SECONDS)
+    if scene.observed.missing_source:
+        return without_source(scene.observed)
     limit = scene.gallery.spec.worker.max_concurrent
     if scene.observed.busy_workers < limit:
         return None
     message = f"Waiting for one of the {limit} workers of Gallery {scene.gallery.name}"
     return Wait(Reason.QUEUED, message, _BUSY_SECONDS)
+
+
+def without_source(observed: ObservedModel) -> Wait:
+    """Returns the wait for the claim that the source names: a pod that mounts it could not start."""
+    message = (
+        f"there is no PersistentVolumeClaim {observed.missing_source}, which spec.source names"
+    )
+    return Wait(Reason.CLAIM_NOT_FOUND, message, _SOURCE_SECONDS)
 
 
 def _is_asked(observed: ObservedModel) -> bool:
@@ -366,7 +377,8 @@ def _ask(scene: _Scene, status: ModelStatus) -> tuple[_Due, ModelStatus]:
         left = _left(status.asked_time, spec.update_policy.check_period_seconds, scene.now)
         if left > 0:
             return left, status
-        if scene.observed.busy_workers >= scene.gallery.spec.worker.max_concurrent:
+        busy = scene.observed.busy_workers >= scene.gallery.spec.worker.max_concurrent
+        if busy or scene.observed.missing_source:
             return _BUSY_SECONDS, status
         return (scene.start(name, _ASK), "Asking for changes"), status
     if worker.phase is WorkerPhase.SUCCEEDED:

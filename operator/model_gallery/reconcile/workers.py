@@ -32,6 +32,7 @@ __all__ = [
     "job",
     "owner",
     "scan_job",
+    "source_claim",
     "stop_all",
     "verify",
 ]
@@ -103,7 +104,7 @@ def job(
         secret_name=plan.secret_name if fetches else "",
         proxy_secret=_proxy_secret(observed, gallery) if fetches else "",
         ca_config_map=bundle.config_map_name if bundle and fetches else "",
-        source_claim=_source_claim(plan.request) if fetches else "",
+        source_claim=source_claim(plan.request) if fetches else "",
         resources=gallery.spec.worker.resources,
         node_selector=gallery.spec.worker.node_selector,
     )
@@ -173,7 +174,8 @@ def scan_job(
     return StartWorker(job_manifest.manifest(wanted, meta, settings), payload)
 
 
-def _source_claim(request: InstallRequest) -> str:
+def source_claim(request: InstallRequest) -> str:
+    """Returns the claim that a `pvc://` source names; empty for other sources."""
     repository = request.repository
     if repository is None or repository.kind is not RepositoryKind.CLAIM:
         return ""
