@@ -95,7 +95,7 @@ class Reason(StrEnum):
 
     # The cluster
     API_UNAVAILABLE = "ApiUnavailable"
-    """The API server did not answer, or asked to wait; tried again."""
+    """The API server did not answer, failed, or asked to wait; tried again."""
     API_REFUSED = "ApiRefused"
     """The API server refused a write (quota, permission, admission). The message quotes it."""
 

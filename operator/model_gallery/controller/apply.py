@@ -20,8 +20,6 @@ __all__ = ["Applier", "status_body"]
 
 Body = dict[str, Any]
 
-_NOT_FOUND, _CONFLICT = 404, 409
-
 
 def status_body(status: BaseModel) -> Body:
     """Returns the status as the API shall hold it: set fields only."""
@@ -108,7 +106,7 @@ class Applier:
             applied = await self.client.apply(resource, wish, manager=labels.FIELD_MANAGER)
         except Refused as refusal:
             # The uid in the body keeps the API server from creating a vanished object anew.
-            if finalizers or refusal.code not in {_NOT_FOUND, _CONFLICT}:
+            if finalizers or not refusal.is_race:
                 raise
             if await self._is_there(resource, body):
                 raise

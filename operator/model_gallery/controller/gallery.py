@@ -13,6 +13,7 @@ from model_gallery.controller.apply import Applier
 from model_gallery.controller.index import IndexStore
 from model_gallery.controller.inventory import Inventories
 from model_gallery.controller.observe import Observer
+from model_gallery.errors import TransientError
 from model_gallery.reconcile import gallery as decisions
 from model_gallery.reconcile.actions import DeleteModel, LoadIndex
 from model_gallery.reconcile.observed import ObservedGallery
@@ -71,12 +72,23 @@ class GalleryReconciler:
                 return False
             try:
                 await self.applier.carry_out(kinds.GALLERIES, body, action)
-            except Refused as refusal:
-                if refusal.namespace_terminating:
+            except TransientError as error:
+                if isinstance(error, Refused) and error.namespace_terminating:
                     return False
+                await self._failed(body, observed, outcome, error)
                 raise
         # What is being deleted is still in the cache; its own event tells when it goes.
         return not any(isinstance(action, DeleteModel) for action in outcome.actions)
+
+    async def _failed(
+        self, body: dict[str, Any], observed: ObservedGallery, outcome: Act, error: TransientError
+    ) -> None:
+        """Tells why nothing comes of an action; a Gallery with its index and claim stays Ready."""
+        if isinstance(error, Refused) and error.is_race:
+            return
+        self.recorder.event(body, "Warning", error.reason, error.message)
+        stands = outcome.beside or Wait(error.reason, error.message)
+        await self._write(body, observed, decisions.Decision(stands, observed.status))
 
     async def _conclude(
         self, key: Key, observed: ObservedGallery, decision: decisions.Decision
@@ -85,9 +97,7 @@ class GalleryReconciler:
         body = self._body(key)
         if observed.meta.deleting is not None or body is None:
             return None
-        status = decisions.status_after(observed, decision, clock.now())
-        if await self.applier.write_status(kinds.GALLERIES, body, status):
-            self._announce(body, observed.status, status)
+        await self._write(body, observed, decision)
         match outcome:
             case Wait(retry_seconds=seconds):
                 return seconds
@@ -95,6 +105,13 @@ class GalleryReconciler:
                 return seconds
             case _:
                 return None
+
+    async def _write(
+        self, body: dict[str, Any], observed: ObservedGallery, decision: decisions.Decision
+    ) -> None:
+        status = decisions.status_after(observed, decision, clock.now())
+        if await self.applier.write_status(kinds.GALLERIES, body, status):
+            self._announce(body, observed.status, status)
 
     def _announce(self, body: dict[str, Any], before: GalleryStatus, after: GalleryStatus) -> None:
         for type_ in (ConditionType.READY, ConditionType.INDEX_READY):

@@ -17,6 +17,7 @@ from model_gallery.controller import clock, kinds, transitions
 from model_gallery.controller.apply import Applier
 from model_gallery.controller.observe import Observer
 from model_gallery.controller.queued import Waiters
+from model_gallery.errors import TransientError
 from model_gallery.reconcile import model as decisions
 from model_gallery.reconcile.actions import RemoveFinalizer, StartWorker
 from model_gallery.reconcile.observed import ObservedModel
@@ -84,16 +85,30 @@ class ModelReconciler:
                 await self.applier.carry_out(kinds.MODELS, body, action)
                 if isinstance(action, RemoveFinalizer):
                     return True
-        except Refused as refusal:
-            if not refusal.namespace_terminating:
+        except TransientError as error:
+            if not (isinstance(error, Refused) and error.namespace_terminating):
+                await self._failed(key, observed, outcome, error)
                 raise
             self.observer.ending.add(key.namespace)
             return observed.meta.deleting is None
         finally:
             reserved.discard(observed.meta.uid)
         if starts:
+            # It was another namespace of this name that ended.
+            self.observer.ending.discard(key.namespace)
             await self._write(key, observed, decision)
         return False
+
+    async def _failed(
+        self, key: Key, observed: ObservedModel, outcome: Act, error: TransientError
+    ) -> None:
+        """Tells why nothing comes of an action; what is published stays so."""
+        body = self._body(key)
+        if body is None or (isinstance(error, Refused) and error.is_race):
+            return
+        self.recorder.event(body, "Warning", error.reason, error.message)
+        stands = outcome.beside or Wait(error.reason, error.message)
+        await self._write(key, observed, decisions.Decision(stands, observed.status))
 
     async def _conclude(
         self, key: Key, observed: ObservedModel, decision: decisions.Decision

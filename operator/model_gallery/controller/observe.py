@@ -24,7 +24,7 @@ from model_gallery.controller.inventory import Inventories, Inventory
 from model_gallery.controller.pauses import Pauses
 from model_gallery.errors import GalleryError
 from model_gallery.protocol import report
-from model_gallery.reconcile import resolution, sizes, times
+from model_gallery.reconcile import resolution, sizes, times, workers
 from model_gallery.reconcile.gallery import claim_name_of
 from model_gallery.reconcile.observed import (
     ClaimView,
@@ -125,6 +125,7 @@ class Observer:
             gallery=gallery,
             request=request,
             claim=self._claim(key.namespace, claim_name),
+            missing_source=self._missing_source(key.namespace, request),
             workers=self._workers(meta.uid),
             strays=self._strays(meta.uid),
             rival=self._rival(body, spec),
@@ -266,6 +267,10 @@ class Observer:
             found = error
         self._requests[meta.uid] = (version, found)
         return found
+
+    def _missing_source(self, namespace: str, request: InstallRequest | GalleryError | None) -> str:
+        name = workers.source_claim(request) if isinstance(request, InstallRequest) else ""
+        return name if name and self._claim(namespace, name) is None else ""
 
     def _claim(self, namespace: str, name: str) -> ClaimView | None:
         body = self.cache.get(kinds.CLAIM, namespace, name) if name else None

@@ -34,7 +34,7 @@ class Verdict(Enum):
 
     READY = "Ready"
     FAILED = "Failed"
-    """It will not become Ready before a person acts: Stalled, suspended, being deleted, or gone."""
+    """It will not become Ready before a person acts: Stalled, held by a wish, being deleted, or gone."""
     PENDING = "Pending"
 
 
@@ -108,10 +108,12 @@ def _concluded(found: Object) -> tuple[Verdict, str]:
     ready, stalled = condition(found, ConditionType.READY), condition(found, ConditionType.STALLED)
     if stalled.status == "True":
         return Verdict.FAILED, _why(stalled)
-    if ready.reason == Reason.SUSPENDED:
+    if ready.reason == Reason.SUSPENDED and spec_of(found).get("suspend"):
         return Verdict.FAILED, f"Suspended: `kubectl model resume {name_of(found)}` goes on"
     if ready.status == "True":
         return Verdict.READY, "ready"
+    if ready.status == "False":
+        return Verdict.FAILED, _why(ready)
     return Verdict.PENDING, ready.reason or "not observed yet"
 
 

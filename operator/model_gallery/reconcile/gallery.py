@@ -72,16 +72,18 @@ def _release(observed: ObservedGallery) -> Outcome | None:
 
 def _keep(observed: ObservedGallery, spec: GallerySpec, index: Outcome, now: datetime) -> Decision:
     """What goes on beside the index: Models of its own, and looks at the volume."""
+    ready = index if isinstance(index, Done) else None
     kept = stocking.stock(observed)
     status = observed.status.model_copy(update={"install": kept.status})
     if kept.actions:
         message = f"Keeping {len(kept.actions)} Models as spec.install says"
-        return Decision(Act(kept.actions, Reason.PROGRESSING, message), status)
+        return Decision(Act(kept.actions, Reason.PROGRESSING, message, ready), status)
     if observed.claim is None or observed.claim.phase != "Bound":
         return Decision(index, status)
     seen = scanning.scan(dataclasses.replace(observed, status=status), spec, now)
     if seen.start is not None:
-        return Decision(Act((seen.start,), Reason.PROGRESSING, "Scanning the volume"), seen.status)
+        start = Act((seen.start,), Reason.PROGRESSING, "Scanning the volume", ready)
+        return Decision(start, seen.status)
     return Decision(_sooner(index, seen.left), seen.status)
 
 

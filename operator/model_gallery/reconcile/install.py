@@ -160,11 +160,17 @@ def _current(observed: ObservedModel, status: ModelStatus, plan: Plan) -> Worker
 def _reshaped(
     worker: WorkerView, observed: ObservedModel, gallery: GalleryView, plan: Plan
 ) -> Outcome | None:
-    """Stops a worker that cannot work as it is, once its Gallery says to start it otherwise."""
+    """Stops a worker that cannot work as it is, once its Gallery says to start it otherwise.
+
+    So where the claim that it reads is gone: it would keep a place of the Gallery for nothing.
+    """
     out_of_memory = worker.killed_by == exitcodes.OOM_KILLED
     stuck = bool(worker.waiting) or worker.preparing is not None or out_of_memory
     if not stuck or worker.deleting or not worker.shape:
         return None
+    if observed.missing_source:
+        message = f"Stopping a worker that waits for claim {observed.missing_source}"
+        return Act((DeleteJob(worker.name, worker.uid),), Reason.PREVIOUS_WORKER, message)
     operation = workers.install(observed, gallery, plan)
     start = workers.job(observed, gallery, plan.place, operation, worker.name, plan=plan)
     if worker.shape == start.job["metadata"]["annotations"][labels.ANNOTATION_SHAPE]:

@@ -216,6 +216,7 @@ class ObservedModel:
         request: what shall be on the volume, or the error that resolving it met; None without
             a Gallery.
         claim: None where the claim does not exist.
+        missing_source: the claim that the source names, where that does not exist; else empty.
         workers: our Jobs for this Model's uid.
         strays: pods of such Jobs that are gone, as long as they have not ended: they may still write.
         rival: name of an older Model of the Gallery with the same name; empty without.
@@ -241,6 +242,7 @@ class ObservedModel:
     gallery: GalleryView | None = None
     request: InstallRequest | GalleryError | None = None
     claim: ClaimView | None = None
+    missing_source: str = ""
     workers: tuple[WorkerView, ...] = ()
     strays: tuple[str, ...] = ()
     rival: str = ""

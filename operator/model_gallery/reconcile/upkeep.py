@@ -343,7 +343,8 @@ def _ask(scene: _Scene, status: ModelStatus) -> tuple[_Due, ModelStatus]:
         left = _left(status.asked_time, spec.update_policy.check_period_seconds, scene.now)
         if left > 0:
             return left, status
-        if scene.observed.busy_workers >= scene.gallery.spec.worker.max_concurrent:
+        busy = scene.observed.busy_workers >= scene.gallery.spec.worker.max_concurrent
+        if busy or scene.observed.missing_source:
             return _BUSY_SECONDS, status
         return (scene.start(name, _ASK), "Asking for changes"), status
     if worker.phase is WorkerPhase.SUCCEEDED:

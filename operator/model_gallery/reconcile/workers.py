@@ -36,6 +36,7 @@ __all__ = [
     "job",
     "owner",
     "scan_job",
+    "source_claim",
     "stop_all",
     "turn",
     "verify",
@@ -45,6 +46,7 @@ ASKING: dict[str, object] = {"plan_only": True, "quota_bytes": None}
 """What makes of the operation that installs one that only asks."""
 _RECHECK_SECONDS = 60.0
 _STRAY_SECONDS = 30.0
+_SOURCE_SECONDS = 30.0
 _Operation = InstallOperation | VerifyOperation
 
 
@@ -112,7 +114,7 @@ def job(
         secret_name=plan.secret_name if fetches else "",
         proxy_secret=_proxy_secret(observed, gallery) if fetches else "",
         ca_config_map=bundle.config_map_name if bundle and fetches else "",
-        source_claim=_source_claim(plan.request) if fetches else "",
+        source_claim=source_claim(plan.request) if fetches else "",
         resources=gallery.spec.worker.resources,
         node_selector=gallery.spec.worker.node_selector,
     )
@@ -157,6 +159,11 @@ def turn(observed: ObservedModel, gallery: GalleryView) -> Wait | None:
     if observed.strays:
         message = f"Pod {observed.strays[0]}, whose Job is gone, is still ending"
         return Wait(Reason.PREVIOUS_WORKER, message, _STRAY_SECONDS)
+    missing = observed.missing_source
+    if missing:
+        # A pod that mounts it could not start, and would keep a place of the Gallery for nothing.
+        message = f"there is no PersistentVolumeClaim {missing}, which spec.source names"
+        return Wait(Reason.CLAIM_NOT_FOUND, message, _SOURCE_SECONDS)
     limit = gallery.spec.worker.max_concurrent
     if observed.busy_workers >= limit:
         message = f"Waiting for one of the {limit} workers of Gallery {gallery.name}"
@@ -200,7 +207,8 @@ def scan_job(
     return StartWorker(job_manifest.manifest(wanted, meta, settings), payload)
 
 
-def _source_claim(request: InstallRequest) -> str:
+def source_claim(request: InstallRequest) -> str:
+    """Returns the claim that a `pvc://` source names; empty for other sources."""
     repository = request.repository
     if repository is None or repository.kind is not RepositoryKind.CLAIM:
         return ""

@@ -16,7 +16,7 @@ __all__ = ["Refused", "of_answer", "unavailable"]
 
 _LONGEST_MESSAGE = 256
 """Characters; what a condition's message may have."""
-_TOO_MANY_REQUESTS, _FIRST_SERVER_ERROR = 429, 500
+_NOT_FOUND, _CONFLICT, _TOO_MANY_REQUESTS, _FIRST_SERVER_ERROR = 404, 409, 429, 500
 
 
 class Refused(TransientError):  # noqa: N818 - reads as what the API server did
@@ -31,6 +31,11 @@ class Refused(TransientError):  # noqa: N818 - reads as what the API server did
         super().__init__(Reason.API_REFUSED, message)
         self.code = code
         self.namespace_terminating = namespace_terminating
+
+    @property
+    def is_race(self) -> bool:
+        """Whether something had changed or gone meanwhile; another look settles that."""
+        return self.code in {_NOT_FOUND, _CONFLICT}
 
 
 def of_answer(code: int, headers: Mapping[str, str], data: bytes) -> TransientError:

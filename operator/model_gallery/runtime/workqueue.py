@@ -157,7 +157,8 @@ class WorkQueue:
         try:
             after = await self._reconcile(key)
         except TransientError as error:
-            _LOG.info("Retries later", extra={**_fields(key), "reason": error.reason})
+            told = {"reason": error.reason, "error": error.message}
+            _LOG.info("Retries later", extra={**_fields(key), **told})
             delay = self._backoff(key)
             return "retry", delay if error.retry_after is None else self._bounded(error.retry_after)
         except Exception:  # noqa: BLE001 - see below

@@ -349,3 +349,13 @@ LACKING = {
     "message": "",
     "failedTime": "2026-11-01T12:00:00Z",
 }
+
+
+def test_a_claim_to_read_from_is_missed_until_it_is_there(observer: Observer) -> None:
+    gallery(observer)
+    spec = {"galleryName": "g", "source": {"uri": "pvc://seeds/a.gguf"}}
+    put(observer, kinds.MODEL, {"metadata": metadata("a"), "spec": spec})
+    assert seen_model(observer).missing_source == "seeds"
+
+    put(observer, kinds.CLAIM, {"metadata": metadata("seeds"), "status": {"phase": "Pending"}})
+    assert seen_model(observer).missing_source == ""

@@ -30,9 +30,19 @@ CASES = {
         "ChecksumMismatch: sha256 of a is b",
     ),
     "one that is suspended": (
-        model("a", SUSPENDED),
+        model("a", SUSPENDED, spec={"suspend": True}),
         Verdict.FAILED,
         "Suspended: `kubectl model resume a` goes on",
+    ),
+    "one whose Gallery is suspended": (
+        model("a", condition("Ready", "False", "Suspended", "Gallery g is suspended")),
+        Verdict.FAILED,
+        "Suspended: Gallery g is suspended",
+    ),
+    "one that is only planned": (
+        model("a", condition("Ready", "False", "Planned", "set spec.mode to Install")),
+        Verdict.FAILED,
+        "Planned: set spec.mode to Install",
     ),
     "one that is gone": (None, Verdict.FAILED, "it is not there"),
 }

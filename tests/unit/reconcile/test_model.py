@@ -104,6 +104,19 @@ CASES: dict[str, tuple[dict[str, Any], type[Outcome], Reason | None]] = {
         WAIT,
         Reason.PROGRESSING,
     ),
+    "a claim to read from that does not exist takes nobody's turn": (
+        {"missing_source": "seeds"},
+        WAIT,
+        Reason.CLAIM_NOT_FOUND,
+    ),
+    "nor does a worker that waits for one": (
+        {
+            "missing_source": "seeds",
+            "workers": (b.worker(waiting="Unschedulable: no claim", shape=_SHAPE),),
+        },
+        ACT,
+        Reason.PREVIOUS_WORKER,
+    ),
     "one that cannot start as the Gallery says is left alone too": (
         {"workers": (b.worker(waiting="Unschedulable: no node", shape=_SHAPE),)},
         WAIT,

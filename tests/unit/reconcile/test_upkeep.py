@@ -431,6 +431,23 @@ def test_asking_waits_for_a_free_worker() -> None:
     assert decide(seen, b.NOW + DAY) == Done("Published 1 file, 4.0 KiB", 60.0)
 
 
+def test_nobody_is_asked_for_a_claim_that_is_gone() -> None:
+    seen = replace(repository(verifyPeriodSeconds=0), missing_source="seeds")
+
+    assert decide(seen, b.NOW + DAY) == Done("Published 1 file, 4.0 KiB", 60.0)
+
+
+@pytest.mark.parametrize(
+    "seen", [damaged(), b.observed(spec=b.spec(mode="Plan"))], ids=["repair", "plan"]
+)
+def test_a_worker_waits_for_the_claim_that_it_would_read(seen: ObservedModel) -> None:
+    outcome = decide(replace(seen, missing_source="seeds"), b.NOW + DAY)
+
+    assert isinstance(outcome, Wait)
+    assert outcome.reason is Reason.CLAIM_NOT_FOUND
+    assert "seeds, which spec.source names" in outcome.message
+
+
 def asked(result: ResultLine | None, **spec: Any) -> ObservedModel:
     """A repository's Model a day later, after the source has answered."""
     seen = repository(**{"verifyPeriodSeconds": 0, **spec})
