@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import (
     LastFailure,
@@ -13,8 +12,7 @@ from model_gallery.api.v1alpha1.model import (
     Resolved,
     UpdateMode,
 )
-from model_gallery.protocol import exitcodes
-from model_gallery.reconcile import attempts, preview, switch, times, upkeep, workers
+from model_gallery.reconcile import attempts, preview, switch, times, underway, upkeep, workers
 from model_gallery.reconcile.actions import DeleteJob
 from model_gallery.reconcile.observed import (
     GalleryView,
@@ -28,9 +26,6 @@ from model_gallery.reconcile.plan import Plan
 __all__ = ["OPERATION", "decide", "is_held"]
 
 OPERATION = "install"
-_PENDING_PATIENCE_SECONDS = 15.0
-_PREPARING_PATIENCE_SECONDS = 30.0
-"""Longer: a volume that is attached and an image that is pulled take their time."""
 _MEASURING_SECONDS = 3.0
 
 
@@ -63,7 +58,9 @@ def decide(
     early = switch.current(observed, status, plan)
     for active in (worker, early):
         if active is not None and active.phase is WorkerPhase.ACTIVE:
-            outcome = _reshaped(active, observed, gallery, plan) or _running(active, now)
+            operation = workers.install(observed, gallery, plan)
+            wish = workers.job(observed, gallery, plan.place, operation, active.name, plan=plan)
+            outcome = underway.outcome(active, observed, wish, now, _WORKING)
             return outcome, status if active is early else _under_way(status, plan)
     status = switch.staged(status, early, plan, now)
     for ended in (worker, early):
@@ -155,49 +152,6 @@ def _is_published(status: ModelStatus, plan: Plan) -> bool:
 def _current(observed: ObservedModel, status: ModelStatus, plan: Plan) -> WorkerView | None:
     name = workers.attempt_name(OPERATION, observed, status, plan)
     return next((job for job in observed.workers if job.name == name), None)
-
-
-def _reshaped(
-    worker: WorkerView, observed: ObservedModel, gallery: GalleryView, plan: Plan
-) -> Outcome | None:
-    """Stops a worker that cannot work as it is, once its Gallery says to start it otherwise.
-
-    So where the claim that it reads is gone: it would keep a place of the Gallery for nothing.
-    """
-    out_of_memory = worker.killed_by == exitcodes.OOM_KILLED
-    stuck = bool(worker.waiting) or worker.preparing is not None or out_of_memory
-    if not stuck or worker.deleting or not worker.shape:
-        return None
-    if observed.missing_source:
-        message = f"Stopping a worker that waits for claim {observed.missing_source}"
-        return Act((DeleteJob(worker.name, worker.uid),), Reason.PREVIOUS_WORKER, message)
-    operation = workers.install(observed, gallery, plan)
-    start = workers.job(observed, gallery, plan.place, operation, worker.name, plan=plan)
-    if worker.shape == start.job["metadata"]["annotations"][labels.ANNOTATION_SHAPE]:
-        return None
-    message = "Stopping a worker that does not start, to start it as the Gallery says now"
-    return Act((DeleteJob(worker.name, worker.uid),), Reason.PREVIOUS_WORKER, message)
-
-
-def _running(worker: WorkerView, now: datetime) -> Outcome:
-    if worker.deleting:
-        return Wait(Reason.PREVIOUS_WORKER, "The worker is being deleted; it starts again", 30.0)
-    age = (now - worker.created).total_seconds()
-    if worker.waiting:
-        if age >= _PENDING_PATIENCE_SECONDS:
-            return Wait(Reason.WORKER_PENDING, f"The worker does not start: {worker.waiting}", 60.0)
-        return Wait(Reason.PROGRESSING, _WORKING, _PENDING_PATIENCE_SECONDS - age + 1.0)
-    left = None
-    if worker.preparing is not None:
-        what, since = worker.preparing
-        left = _PREPARING_PATIENCE_SECONDS - (now - since).total_seconds()
-        if left <= 0:
-            message = f"The worker does not start; `kubectl describe {what}` tells what it lacks"
-            return Wait(Reason.WORKER_PENDING, message, 60.0)
-    if worker.exit_code:
-        _, message, _, _ = attempts.failure_of(worker)
-        return Wait(Reason.PROGRESSING_WITH_RETRY, f"Trying again after: {message}", left)
-    return Wait(Reason.PROGRESSING, _WORKING, left)
 
 
 _WORKING = "Fetching, verifying and publishing the files"

@@ -7,6 +7,7 @@ nothing that is suspended may try and try.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 from model_gallery.api.conditions import Reason
@@ -19,7 +20,7 @@ from model_gallery.api.v1alpha1.model import (
 )
 from model_gallery.artifact.digest import sha256_of_value
 from model_gallery.protocol.report import ResultLine
-from model_gallery.reconcile import attempts, names, sizes, times, workers
+from model_gallery.reconcile import attempts, names, sizes, times, underway, workers
 from model_gallery.reconcile.actions import StartWorker
 from model_gallery.reconcile.observed import (
     GalleryView,
@@ -27,7 +28,7 @@ from model_gallery.reconcile.observed import (
     WorkerPhase,
     WorkerView,
 )
-from model_gallery.reconcile.outcome import Act, Outcome, Pause, Wait
+from model_gallery.reconcile.outcome import Act, Outcome, Pause
 from model_gallery.reconcile.plan import Plan
 
 __all__ = ["OPERATION", "decide", "suspended"]
@@ -53,7 +54,8 @@ def decide(
         return Pause(Reason.PLANNED, f"{_told(status.plan)}; set spec.mode to Install"), status
     worker = _current(observed, status, plan)
     if worker is not None and worker.phase is WorkerPhase.ACTIVE:
-        return Wait(Reason.PROGRESSING, _ASKING), status
+        wish = _start(observed, gallery, plan, status)
+        return underway.outcome(worker, observed, wish, now, _ASKING), status
     if worker is not None:
         secret = workers.has_secret(observed, gallery, plan)
         status = _marked(attempts.failed(status, worker, now, jitter, secret=secret), plan)
@@ -82,6 +84,12 @@ def suspended(
             start = _start(observed, gallery, plan, status)
             return Act((start,), paused.reason, f"{paused.message}; {told}"), status
         told, recheck = waiting.message, waiting.retry_seconds
+    elif worker.phase is WorkerPhase.ACTIVE:
+        wish = _start(observed, gallery, plan, status)
+        active = underway.outcome(worker, observed, wish, now, told)
+        if isinstance(active, Act):
+            return replace(active, reason=paused.reason), status
+        told, recheck = active.message, active.retry_seconds
     elif worker.phase is WorkerPhase.FAILED:
         told = f"the source was asked what it would bring: {attempts.failure_of(worker)[1]}"
     return Pause(paused.reason, f"{paused.message}; {told}", recheck), status

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
 from model_gallery.protocol.operation import (
     InstallOperation,
@@ -64,6 +65,36 @@ def test_a_plan_under_way_is_waited_for() -> None:
     outcome = decide(replace(wish, workers=(b.job(start(wish)),)))
 
     assert outcome == Wait(Reason.PROGRESSING, "Asking the source")
+
+
+STUCK = "ImagePullBackOff: no such image"
+
+
+def test_a_plan_whose_worker_cannot_start_says_so() -> None:
+    wish = b.observed(spec=b.spec(**PLAN))
+    job = b.job(start(wish), waiting=STUCK)
+
+    outcome = decide(replace(wish, workers=(job,)), b.NOW + MINUTE)
+
+    assert isinstance(outcome, Wait)
+    assert (outcome.reason, STUCK in outcome.message) == (Reason.WORKER_PENDING, True)
+
+
+@pytest.mark.parametrize("wish", [{"mode": "Plan"}, {"suspend": True}], ids=["mode", "suspended"])
+def test_a_worker_that_cannot_start_is_stopped_once_its_gallery_says_otherwise(
+    wish: dict[str, Any],
+) -> None:
+    seen = b.observed(spec=b.spec(**wish))
+    shape = start(seen).job["metadata"]["annotations"][labels.ANNOTATION_SHAPE]
+    job = b.job(start(seen), waiting="Unschedulable: no node", shape=shape)
+    seen = replace(seen, workers=(job,))
+    assert not isinstance(decide(seen, b.NOW + MINUTE), Act)
+
+    changed = b.gallery(worker={"nodeSelector": {"disk": "fast"}})
+    outcome = decide(replace(seen, gallery=changed), b.NOW + MINUTE)
+
+    assert isinstance(outcome, Act)
+    assert outcome.actions == (DeleteJob(job.name, "job-uid"),)
 
 
 def test_a_plan_waits_for_its_turn() -> None:
@@ -263,6 +294,16 @@ def test_what_it_would_bring_is_asked_once() -> None:
     seen = shown()
 
     assert after(replace(seen, workers=()), b.NOW + DAY) == seen.status
+
+
+def test_a_worker_that_cannot_start_stands_in_the_message() -> None:
+    wish = b.observed(**SUSPENDED)
+    job = b.job(start(wish), waiting=STUCK)
+
+    outcome = decide(replace(wish, workers=(job,)), b.NOW + MINUTE)
+
+    assert isinstance(outcome, Pause)
+    assert (outcome.reason, STUCK in outcome.message) == (Reason.SUSPENDED, True)
 
 
 def test_it_is_asked_in_its_turn() -> None:
