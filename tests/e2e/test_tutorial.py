@@ -116,6 +116,7 @@ def test_a_day(stage, request):
     diary = Diary(stage)
     _morning(stage, diary)
     _a_loose_file(stage, diary)
+    _a_plan(stage, diary)
     _a_flipped_byte(stage, diary)
     _an_update(stage, diary)
     _a_full_disk(stage, diary)
@@ -197,6 +198,34 @@ def _a_loose_file(stage, diary):
     stage.ready("brought")
     assert stage.origin.stats(path)["bytes"] - fetched <= 1
     diary.run("kubectl get model brought")
+
+
+def _a_plan(stage, diary):
+    path = "/gen/64Mi/plan/planned.dat"
+    files = [{"path": "planned.dat", "uri": URL + path, "sha256": body(path).sha256()}]
+    stage.create("planned", source={"files": files}, suspend=True)
+    plan = until(stage, "a plan", lambda: status(stage, "planned").get("plan"))
+    assert (plan["filesTotal"], plan["fetchBytes"]) == (1, 64 * MIB)
+    assert stage.origin.stats(path)["bytes"] <= 1
+    diary.chapter("A plan before bytes")
+    diary.tell(
+        """What would a Model bring, and is there room for it? One that is made with `suspend: true`
+        (or has `mode: Plan`, to stay so) asks its source and fetches nothing."""
+    )
+    diary.run("kubectl get model planned -o wide")
+    diary.parts.append(
+        "```console\n$ kubectl get model planned -o jsonpath='{.status.plan}'\n"
+        f"{json.dumps(plan, indent=1)}\n```\n"
+    )
+    change = '{"spec":{"suspend":false}}'
+    stage.kube.run("patch", "model", "planned", "-n", stage.namespace, "--type=merge", "-p", change)
+    diary.tell("Agreed to, it comes.")
+    diary.parts.append(
+        f"```console\n$ kubectl patch model planned --type=merge -p '{change}'\n```\n"
+    )
+    stage.ready("planned", 120)
+    assert stage.sha256("planned.dat") == body(path).sha256()
+    diary.run("kubectl get model planned")
 
 
 def _a_flipped_byte(stage, diary):
