@@ -2,6 +2,7 @@
 
 import json
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -322,3 +323,42 @@ def triton(server):
     """The state that Triton itself tells."""
     index = server.post("/v2/repository/index", {}).json
     return next(one.get("state") for one in index if one["name"] == "echo")
+
+
+def test_kserve_is_recognised_and_tells_when_a_model_was_used(stage, backends, journal):
+    """It lists ready models only, and counts what was predicted; a model works on the published file."""
+    image = backends.image("kserve")
+    stage.set_up(backends=quick("kserve"))
+    path = "/gen/1Mi/kserve/echo.dat"
+    file = {"path": "echo.dat", "uri": URL + path}
+    stage.create("echo", source={"files": [file]})
+    stage.ready("echo")
+    server = backends.start(serving.kserve(image, stage.namespace, "echo.dat"), timeout=120)
+    until_state(stage, "echo", "Unloaded")
+    assert server.post("/v2/repository/models/echo/load").status == 200
+    loaded = until_state(stage, "echo", "Loaded")
+    assert loaded["pods"][0]["backend"] == "KServeV2"
+    journal("KServe, Python", "a client loaded it", loaded, f"`/v2/models`: {kserve(server)}")
+    answer = serving.generate(server, "echo").json
+    assert answer["predictions"] == [body(path).sha256()]
+    wait_until(
+        "its use is seen",
+        lambda: seen(stage, "echo").get("lastUsedTime", "") > loaded.get("lastUsedTime", ""),
+        60,
+    )
+    with ThreadPoolExecutor(1) as pool:
+        working = pool.submit(server.post, "/v1/models/echo:predict", {"seconds": 20}, timeout=60)
+        mute = until_state(stage, "echo", "Unknown")
+        journal("KServe, Python", "one prediction of 20 s, which blocks the server", mute)
+        assert working.result().status == 200
+    until_state(stage, "echo", "Loaded")
+    stage.create("echo", source={"files": [file]}, serving={"desiredState": "Unloaded"})
+    gone = until_state(stage, "echo", "Unloaded")
+    assert gone["unload"]["result"] == "Done"
+    journal("KServe, Python", "`desiredState: Unloaded`", gone, f"`/v2/models`: {kserve(server)}")
+    assert serving.loaded(server) == set()
+
+
+def kserve(server):
+    """The models that KServe itself tells."""
+    return ", ".join(serving.loaded(server)) or "none"

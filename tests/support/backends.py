@@ -37,6 +37,7 @@ __all__ = [
     "Server",
     "busy",
     "generate",
+    "kserve",
     "llamacpp",
     "loaded",
     "ollama",
@@ -49,7 +50,7 @@ MAKE = REPOSITORY / "hack" / "backends"
 CLUSTER = REPOSITORY / "hack" / "e2e-cluster"
 RECORDS = REPOSITORY / "tests" / "data" / "backends"
 KIND_LABEL = "model-gallery-test/backend"
-PORTS = {"llamacpp": 8080, "router": 8080, "ollama": 11434, "triton": 8000}
+PORTS = {"llamacpp": 8080, "router": 8080, "ollama": 11434, "triton": 8000, "kserve": 8080}
 TRITON_METRICS_PORT = 8002
 LLAMA_SERVER = "/opt/ollama/lib/ollama/llama-server"
 
@@ -87,7 +88,7 @@ class Server:
 
     Attributes:
         door: the Unix socket of `kubectl proxy`.
-        kind: llamacpp, router, ollama or triton.
+        kind: llamacpp, router, ollama, triton or kserve.
     """
 
     door: Path
@@ -202,7 +203,7 @@ class Backends:
         return self.folder / "kubectl"
 
     def image(self, name: str) -> str:
-        """Returns the tag of llamacpp, ollama or triton once the cluster has it; else skips."""
+        """Returns the tag of llamacpp, ollama, triton or kserve once the cluster has it; else skips."""
         if name not in self.images:
             self.images[name] = self._load(name)
         return self.images[name]
@@ -308,6 +309,13 @@ def triton(image: str, namespace: str, *models: str, name: str = "triton") -> di
     return _pod("triton", namespace, name, image, environment, ready="/v2/health/live")
 
 
+def kserve(image: str, namespace: str, *files: str, name: str = "kserve") -> dict[str, Any]:
+    """KServe's Python server with models that are files of the volume; none is loaded at the start."""
+    models = (f"{Path(file).stem}=/models/{file}" for file in files)
+    environment = {"MODELS": " ".join(models)}
+    return _pod("kserve", namespace, name, image, environment, ready="/v2/health/live")
+
+
 def _pod(
     kind: str,
     namespace: str,
@@ -385,12 +393,14 @@ def _request(server: Server, model: str, tokens: int) -> tuple[str, dict[str, An
         case "triton":
             value = {"name": "IN", "datatype": "FP32", "shape": [1], "data": [1.0]}
             return f"/v2/models/{model}/infer", {"inputs": [value]}
+        case "kserve":
+            return f"/v1/models/{model}:predict", {"seconds": 0}
         case _:
             return "/v1/completions", {**prompt, **_WILD, "max_tokens": tokens}
 
 
 def generate(server: Server, model: str = "", tokens: int = 8, timeout: float = 120) -> Answer:
-    """Asks a model for so many tokens and waits for them; Triton's models know no tokens."""
+    """Asks a model for so many tokens and waits for them; Triton's and KServe's models know no tokens."""
     path, body = _request(server, model, tokens)
     return server.post(path, body, timeout=timeout)
 
@@ -448,6 +458,8 @@ def loaded(server: Server) -> set[str]:
         case "triton":
             listed = server.post("/v2/repository/index", {"ready": True}).json
             return {one["name"] for one in listed}
+        case "kserve":
+            return set(server.get("/v2/models").json["models"])
         case _:
             properties = server.get("/props")  # 503 while the model loads
             if properties.status != http.client.OK or properties.json["is_sleeping"]:

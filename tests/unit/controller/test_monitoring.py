@@ -528,6 +528,20 @@ async def test_a_backend_is_asked_for_the_model_that_the_gallery_names(world: Wo
     assert set(world.served) == {"whisper", ""}
 
 
+async def test_a_counter_that_begins_with_the_first_use_tells_of_it(world: World) -> None:
+    """KServe's Python server has none for a model that was never asked."""
+    world.model(serving={"idleTimeoutSeconds": 600})
+
+    async def used_once() -> BackendFacts:
+        later = asyncio.get_running_loop().time() > 8 * MINUTE
+        return tells(loaded(activity=1.0 if later else None))
+
+    world.pod("10.0.0.1", used_once)
+    async with world.watched():
+        await asyncio.sleep(30 * MINUTE)
+    assert world.unloads[0][0] >= 18 * MINUTE
+
+
 async def test_no_more_than_a_pod_may_hold(world: World) -> None:
     """Of two Models the one that was not used for longer goes; a stranger's is nobody's to unload."""
     selector = {"matchLabels": {"app": "llm"}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -176,14 +177,53 @@ async def test_statistics_that_are_garbage_are_none(backend, asker, now) -> None
     assert (await kserve.probe(asker, now)).models[0] == ECHO
 
 
-async def test_all_that_kserve_tells(backend, asker, now) -> None:
+def by_kserve(backend, metrics: bytes | None = None, status: int = 200) -> None:
+    """Answers of KServe's Python server 0.21.0 with one model that is ready."""
     backend.on("GET /v2/health/live", {"live": True})
     backend.on("GET /v2", KSERVE)
     backend.on("GET /v2/models", {"models": ["echo"]})
+    if metrics is not None:
+        backend.on("GET /metrics", metrics, status)
+
+
+METRICS = b"""\
+request_preprocess_seconds_count{model_name="echo"} 7.0
+request_predict_seconds_bucket{le="0.005",model_name="echo"} 2.0
+request_predict_seconds_count{model_name="echo"} 2.0
+request_predict_seconds_count{model_name="other"} 5.0
+request_predict_seconds_sum{model_name="echo"} 0.00354973399953451
+"""
+COUNTERS: dict[str, tuple[bytes | None, int, float | None]] = {
+    "no metrics": (None, 404, None),
+    "metrics that are closed": (METRICS, 403, None),
+    "nothing predicted yet": (b"python_info 1.0\n", 200, None),
+    "of another model": (METRICS.replace(b'"echo"', b'"x"'), 200, None),
+    "two predictions": (METRICS, 200, 2.0),
+}
+
+
+@pytest.mark.parametrize("case", COUNTERS)
+async def test_all_that_kserve_tells(backend, asker, now, case: str) -> None:
+    metrics, status, activity = COUNTERS[case]
+    by_kserve(backend, metrics, status)
 
     assert await kserve.probe(asker, now) == BackendFacts(
-        BackendType.KSERVE_V2, live=True, ready=True, version="0.21.0", models=(ECHO,), unload=True
+        BackendType.KSERVE_V2,
+        live=True,
+        ready=True,
+        version="0.21.0",
+        models=(replace(ECHO, activity=activity),),
+        unload=True,
     )
+
+
+async def test_a_model_that_went_before_it_was_unloaded_is_unloaded(backend, asker) -> None:
+    """KServe 0.21.0's answer."""
+    by_kserve(backend)
+    gone = {"error": "Model with name echo does not exist."}
+    backend.on("POST /v2/repository/models/echo/unload", gone, 404)
+
+    assert (await kserve.unload(asker, "echo", force=False)).outcome is UnloadOutcome.DONE
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@
 
 Never `/v2/health/ready`: Triton's fails for one model of many, KServe's and MLServer's never fail. What
 Triton works on cannot be seen: its counters move when a request is done, and its queue leaves out the one
-that runs. So the number of requests is unknown, not 0.
+that runs. So the number of requests is unknown, not 0. KServe's Python server has no statistics; its
+metrics count what was predicted, from the first time on.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from typing import Any
 
 from model_gallery.api.v1alpha1.gallery import BackendType
 from model_gallery.api.v1alpha1.serving import ServingState
-from model_gallery.monitor import reading, verdicts
+from model_gallery.monitor import prometheus, reading, verdicts
 from model_gallery.monitor.asking import Answer, Asker, Route
 from model_gallery.protocol.backend import BackendFacts, LoadedModel, UnloadResult
 
-__all__ = ["described", "indexed", "listed", "probe", "recognise", "unload"]
+__all__ = ["counted", "described", "indexed", "listed", "probe", "recognise", "unload"]
 
 _ABOUT = Route("GET", "/v2")
 _LIVE = Route("GET", "/v2/health/live")
@@ -26,9 +27,12 @@ _INDEX = Route("POST", "/v2/repository/index")
 """A POST that only lists."""
 _MODELS = Route("GET", "/v2/models")
 _STATS = Route("GET", "/v2/models/{model}/stats")
+_METRICS = Route("GET", "/metrics")
+_PREDICTED = "request_predict_seconds_count"
 _UNLOAD = Route("POST", "/v2/repository/models/{model}/unload")
 
-_SERVERS = frozenset({"triton", "kserve", "mlserver"})
+_KSERVE = "kserve"
+_SERVERS = frozenset({"triton", _KSERVE, "mlserver"})
 _NOT_FOUND = 404
 _MAX_DESCRIBED = 16
 """Loaded models whose statistics are asked for: one request each."""
@@ -92,6 +96,8 @@ async def _end(asker: Asker, name: str) -> UnloadResult:
     answer = await asker.ask(_UNLOAD, model=name, body={})
     if answer.ok:
         return verdicts.done()
+    if answer.status == _NOT_FOUND and b"does not exist" in answer.body:
+        return verdicts.done()
     if answer.status == _NOT_FOUND or b"not allowed" in answer.body:
         return verdicts.unsupported(
             "the server does not let models be unloaded; Triton needs --model-control-mode=explicit"
@@ -138,6 +144,15 @@ def described(model: LoadedModel, stats: Any) -> LoadedModel:
     )
 
 
+def counted(models: tuple[LoadedModel, ...], metrics: bytes) -> tuple[LoadedModel, ...]:
+    """Returns the models with what the metrics of KServe's Python server say of their work."""
+    samples = prometheus.parse(metrics, {_PREDICTED})
+    return tuple(
+        replace(model, activity=samples.total(_PREDICTED, model_name=model.name))
+        for model in models
+    )
+
+
 def _bytes(usages: Iterable[Mapping[str, Any]]) -> int | None:
     return reading.plus(*(reading.count(usage.get("byte_size")) for usage in usages))
 
@@ -169,7 +184,7 @@ async def _with_statistics(
     asker: Asker, models: tuple[LoadedModel, ...], about: Mapping[str, Any]
 ) -> tuple[LoadedModel, ...]:
     if "statistics" not in map(reading.name, reading.items(about.get("extensions"))):
-        return models
+        return await _with_counters(asker, models) if about.get("name") == _KSERVE else models
     found, left = [], _MAX_DESCRIBED
     for model in models:
         ask = model.state is ServingState.LOADED and left > 0
@@ -177,3 +192,8 @@ async def _with_statistics(
         found.append(described(model, stats))
         left -= ask
     return tuple(found)
+
+
+async def _with_counters(asker: Asker, models: tuple[LoadedModel, ...]) -> tuple[LoadedModel, ...]:
+    metrics = await asker.try_ask(_METRICS)
+    return counted(models, metrics.body) if metrics else models
