@@ -91,15 +91,20 @@ def test_from_the_index_to_a_model_and_away_again(stage, plugin):
     assert stage.published() == []
 
 
-def test_what_is_retained_stays_and_can_be_adopted(stage, plugin):
-    """The file outlives its Model; the manifest for it passes the real schema."""
+@pytest.mark.parametrize("promised", [True, False], ids=["promised", "as-it-is"])
+def test_adopting_what_was_retained(stage, plugin, promised):
+    """The file outlives its Model; another one takes it over where it lies, and it goes with that."""
     stage.set_up()
     plugin("install", f"{URL}/small/kept.gguf", "--wait", "--timeout", "90s")
     plugin("remove", "kept", "--retain", "--wait", "--timeout", "60s")
 
     assert stage.published() == ["./kept.gguf"]
-    manifest = plugin("adopt", "kept.gguf", "--sha256", stage.sha256("kept.gguf"))
-    stage.kube.run("apply", "--dry-run=server", "-f", "-", stdin=manifest)
+    digest = ["--sha256", stage.sha256("kept.gguf")] if promised else []
+    stage.kube.run("apply", "-f", "-", stdin=plugin("adopt", "kept.gguf", *digest))
+    found = stage.ready("kept")
+    assert condition(found, "Verified")["status"] == ("True" if promised else "Unknown")
+    plugin("remove", "kept", "--wait", "--timeout", "60s")
+    assert stage.published() == []
 
 
 def test_a_stalled_model_ends_a_wait(stage, plugin):

@@ -130,6 +130,18 @@ def repository(uri: str) -> RepositoryRef | None:
     return reader(rest.removeprefix("//"), shown)
 
 
+def own_file(uri: str) -> str:
+    """Returns the URL of one file of the Gallery's own volume.
+
+    Raises:
+        StalledError: InvalidSpec, for anything but file:///path.
+    """
+    shown, found = uri[:200], repository(uri)
+    if found is None or found.kind != "Volume" or not found.single:
+        raise _invalid(shown, "must name a file, in the form file:///path")
+    return found.url
+
+
 def hugging_face(name: str, revision: str) -> RepositoryRef:
     """Returns the repository `owner/repo` of the Hub.
 

@@ -118,11 +118,17 @@ def _wanted(file: ListedFile, rules: Sequence[Rewrite], reason: Reason) -> Wante
 
 
 def _url(file: ListedFile, rules: Sequence[Rewrite], reason: Reason) -> str:
-    if file.uri.startswith(_OTHER_SCHEMES):
+    of_model = reason is not Reason.ENTRY_INVALID
+    if file.uri.startswith(_OTHER_SCHEMES) and not (of_model and file.uri.startswith("file:")):
         scheme = file.uri.partition(":")[0]
-        unsupported = Reason.ENTRY_UNSUPPORTED if reason is Reason.ENTRY_INVALID else reason
-        raise StalledError(unsupported, f"{file.place}uri: {scheme}: sources are not supported yet")
+        if of_model:
+            message = f"{file.place}uri: {scheme}: names no single file; set spec.source.uri to it"
+            raise StalledError(reason, message)
+        message = f"{file.place}uri: {scheme}: sources are not supported yet"
+        raise StalledError(Reason.ENTRY_UNSUPPORTED, message)
     try:
+        if file.uri.startswith("file:"):
+            return reference.own_file(file.uri)
         url = reference.parse(file.uri).url
     except StalledError as error:
         raise StalledError(reason, f"{file.place}uri: {error.message}") from error

@@ -71,7 +71,7 @@ class WantedFile(_Message):
 
     Attributes:
         path: where to publish it, relative to the volume's root.
-        url: http(s) URL, after rewrites.
+        url: http(s) URL, after rewrites; or file:///path for a file of the volume itself.
         sha256: 64 lower-case hex digits, or None where the source promises none.
         unpack: whether the file is an archive whose members are published, below its folder, instead.
     """

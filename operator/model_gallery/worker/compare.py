@@ -14,7 +14,7 @@ from model_gallery.storage.staging import Stretch
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.throttle import Throttle
 
-__all__ = ["Comparer", "Verdict"]
+__all__ = ["Comparer", "Verdict", "digest_of"]
 
 _BLOCK = 1024 * 1024
 
@@ -105,3 +105,12 @@ class Comparer:
         start, end = wrong * marker.chunk, min((wrong + 1) * marker.chunk, file.size_bytes)
         around = ((0, start), (end, file.size_bytes))
         return tuple((begin, stop) for begin, stop in around if begin < stop)
+
+
+def digest_of(volume: Volume, parts: Parts) -> str:
+    """Returns the sha256 of a file of the volume, which is read whole."""
+    digest = Sha256()
+    with open(volume.open_file(parts), "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact.digest import Sha256
-from model_gallery.errors import TransientError
+from model_gallery.errors import StalledError, TransientError
 from model_gallery.protocol.operation import InstallOperation
 from model_gallery.sources.base import RemoteFile
 from model_gallery.sources.http import HttpSource, probe
@@ -81,21 +81,26 @@ class Fetch:
 
     def _take(self, path: str, file: RemoteFile, local: Parts) -> None:
         """Takes a file over from a mounted volume: a link on our own, else a copy."""
-        if self.mounted is self.volume:
-            digest, size = self._looked_into(path, self.volume, local)
-            self.volume.link(local, layout.blob(digest), layout.temporary(self.operation.owner.uid))
-        else:
+        own, source = self.mounted is self.volume, local
+        if not own:
             owner = self.operation.owner.uid
-            staged = (*layout.staging(owner, self.operation.plan_digest), "copy.part")
+            source = (*layout.staging(owner, self.operation.plan_digest), "copy.part")
             opened = self.mounted.open_file(local)
             try:
-                self.volume.copy_in(opened, staged)
+                self.volume.copy_in(opened, source)
             finally:
                 os.close(opened)
-            digest, size = self._looked_into(path, self.volume, staged)
-            self.volume.rename(staged, layout.blob(digest))
+        digest, size = self._looked_into(path, self.volume, source)
+        if file.sha256 not in {None, digest}:
+            message = f"sha256 of {path} is {digest}, promised was {file.sha256}"
+            raise StalledError(Reason.CHECKSUM_MISMATCH, message)
         if file.size_bytes not in {None, size}:
             raise TransientError(Reason.SOURCE_CHANGED, f"{path} changed while it was copied")
+        if own:
+            temporary = layout.temporary(self.operation.owner.uid)
+            self.volume.link(source, layout.blob(digest), temporary)
+        else:
+            self.volume.rename(source, layout.blob(digest))
         self._done[path] = ReceiptFile(path=path, size_bytes=size, sha256=digest)
 
     def _looked_into(self, path: str, volume: Volume, parts: Parts) -> tuple[str, int]:

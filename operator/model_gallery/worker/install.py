@@ -14,7 +14,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from model_gallery.api.conditions import Reason
-from model_gallery.artifact.digest import Sha256, sha256_of_bytes, sha256_of_value
+from model_gallery.artifact.digest import sha256_of_bytes, sha256_of_value
 from model_gallery.artifact.path import ArtifactPath
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.planning import install as planning
@@ -31,7 +31,7 @@ from model_gallery.storage.volume import Volume
 from model_gallery.transport.throttle import Throttle
 from model_gallery.worker import sweep
 from model_gallery.worker.archives import Archives, check_policy
-from model_gallery.worker.compare import Comparer
+from model_gallery.worker.compare import Comparer, digest_of
 from model_gallery.worker.contents import Contents, check_complete
 from model_gallery.worker.fetch import Fetch
 from model_gallery.worker.recheck import Recheck, recheck
@@ -232,7 +232,7 @@ class Install:
             return None
         if item.sha256 is None or item.size_bytes not in {None, facts.size_bytes}:
             return "other"
-        return _digest_of(self.volume, parts)
+        return digest_of(self.volume, parts)
 
     def _staged_bytes(self) -> int:
         folder = layout.staging(self.operation.owner.uid, self.operation.plan_digest)
@@ -498,11 +498,3 @@ def _taken(path: str) -> StalledError:
     return StalledError(
         Reason.PATH_CONFLICT, f"another file came to {path!r} meanwhile; move it away"
     )
-
-
-def _digest_of(volume: Volume, parts: Parts) -> str:
-    digest = Sha256()
-    with open(volume.open_file(parts), "rb", buffering=0) as file:  # noqa: PTH123 - a descriptor
-        while block := file.read(_BLOCK):
-            digest.update(block)
-    return digest.hexdigest()

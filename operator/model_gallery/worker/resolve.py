@@ -4,17 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from urllib.parse import unquote, urlsplit
 
-from model_gallery.protocol.operation import InstallOperation, WantedFile
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import StalledError
+from model_gallery.protocol.operation import (
+    InstallOperation,
+    Repository,
+    RepositoryKind,
+    WantedFile,
+)
 from model_gallery.sources.base import RemoteFile, RepositorySource
 from model_gallery.sources.http import HttpSource
+from model_gallery.sources.mounted import MountedSource
 from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
+from model_gallery.worker.compare import digest_of
 from model_gallery.worker.recheck import Recheck
 
 __all__ = ["Resolver", "Wish"]
 
+_OWN_VOLUME = "file:"
 _AT_ONCE = 16
 """Files asked for at the same time: each costs a round trip."""
 
@@ -27,7 +38,8 @@ class Wish:
         files: by path, what is fetched.
         documents: by path, small texts that are at hand; published last, in this order.
         revision: immutable id of the repository; empty without one.
-        recorded: paths whose digest no source promised; it is the one of what was fetched earlier.
+        recorded: paths whose digest no source promised; it is the one of what was fetched earlier, or lies
+            there as a loose file already.
     """
 
     files: Mapping[str, RemoteFile]
@@ -74,12 +86,16 @@ class Resolver:
         documents = {document.path: document.content for document in operation.documents}
         wanted = operation.repository
         if wanted is None or self.repository is None:
-            return Wish(files, documents, recorded=recorded)
+            standing = _in_place(files, volume)
+            return Wish(files | standing, documents, recorded=recorded | standing.keys())
         found = self.repository.resolve(wanted)
         folder = f"{wanted.folder}/" if wanted.folder else ""
         files |= {folder + file.name: file for file in found.files}
         beside = {folder + name: text for name, text in found.documents.items()}
-        return Wish(files, {**beside, **documents}, found.revision, recorded)
+        standing = _in_place(files, volume) if wanted.kind is RepositoryKind.VOLUME else {}
+        return Wish(
+            files | standing, {**beside, **documents}, found.revision, recorded | standing.keys()
+        )
 
     def _single_files(
         self, wanted: tuple[WantedFile, ...], volume: Volume, checked: Recheck
@@ -89,9 +105,30 @@ class Resolver:
                 facts = volume.facts(layout.blob(file.sha256))
                 if facts is not None:
                     return RemoteFile(file.path, file.url, facts.size_bytes, file.sha256)
+            if file.url.startswith(_OWN_VOLUME):
+                return _of_volume(file, volume)
             return self.http.resolve(file)
 
         with ThreadPoolExecutor(_AT_ONCE, "resolve") as pool:
             return {
                 file.path: found for file, found in zip(wanted, pool.map(one, wanted), strict=True)
             }
+
+
+def _of_volume(file: WantedFile, volume: Volume) -> RemoteFile:
+    """Returns a file of the volume itself."""
+    wanted = Repository(kind=RepositoryKind.VOLUME, url=file.url)
+    found = MountedSource(volume).resolve(wanted).files[0]
+    named = unquote(urlsplit(file.url).path).strip("/")
+    if found.local is None or "/".join(found.local) != named:
+        raise StalledError(Reason.SOURCE_INVALID, f"{file.url} is a folder; name a file")
+    return replace(found, name=file.path, sha256=file.sha256)
+
+
+def _in_place(files: Mapping[str, RemoteFile], volume: Volume) -> dict[str, RemoteFile]:
+    """Returns the files that stay where they lie, by the digests that they have: nobody promised one."""
+    return {
+        path: replace(file, sha256=digest_of(volume, file.local))
+        for path, file in files.items()
+        if file.sha256 is None and file.local is not None and file.local == tuple(path.split("/"))
+    }

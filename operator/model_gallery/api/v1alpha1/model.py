@@ -107,7 +107,10 @@ class FileSource(ApiType):
         ),
     )
     uri: Url = Field(
-        description="http(s) URL, or huggingface://owner/repo/path[@rev], github:org/repo/path."
+        description=(
+            "http(s) URL, huggingface://owner/repo/path[@rev], github:org/repo/path, or file:///path for"
+            " a loose file of the volume itself."
+        )
     )
     sha256: str | None = Field(
         default=None,
