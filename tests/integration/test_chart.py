@@ -171,6 +171,7 @@ def test_every_value_has_a_place_in_the_schema() -> None:
         "metrics.prometheusRule.labels.number=1",
         "metrics.dashboards.enabled=maybe",
         "rbac.scope=everything",
+        "watchNamespaces={a}",
         "imagee.tag=1",
         "network.allowedNetworks={inside}",
         "worker.runAsUser=0",

@@ -108,7 +108,7 @@ class Intake:
             case kinds.GALLERY:
                 self._gallery(before, after, body)
             case kinds.CLAIM:
-                self._claim(body)
+                self._claim(before, after, body)
             case _:
                 if kind == kinds.JOB:
                     self.tally.take(before, after)
@@ -142,18 +142,23 @@ class Intake:
     def _gallery(self, before: Body | None, after: Body | None, body: Body) -> None:
         metadata = body["metadata"]
         self.queue.add(Key(kinds.GALLERY, metadata["namespace"], metadata["name"]))
+        if before is not None and after is not None and _quota(before) != _quota(after):
+            self._made_room(metadata["namespace"], metadata["name"])
         if before is None or after is None or _wish(before) != _wish(after):
             self.wake_models(metadata["namespace"], metadata["name"])
             self.monitor.changed()
 
-    def _claim(self, body: Body) -> None:
+    def _claim(self, before: Body | None, after: Body | None, body: Body) -> None:
         metadata = body["metadata"]
+        grown = before is not None and after is not None and _capacity(before) != _capacity(after)
         place = f"{metadata['namespace']}/{metadata['name']}"
         for model in self.cache.by_index(kinds.MODEL, "claim", place):
             self.queue.add(Key(kinds.MODEL, metadata["namespace"], model["metadata"]["name"]))
         for gallery in self.cache.by_index(kinds.GALLERY, "claim", place):
             name = gallery["metadata"]["name"]
             self.queue.add(Key(kinds.GALLERY, metadata["namespace"], name))
+            if grown:
+                self._made_room(metadata["namespace"], name)
             self.wake_models(metadata["namespace"], name)
 
     def _worker(self, kind: str, body: Body, *, gone: bool) -> None:
@@ -193,6 +198,14 @@ class Intake:
         self.inventories.note_room(namespace, gallery)
         for model in self.cache.by_index(kinds.MODEL, "starving", f"{namespace}/{gallery}"):
             self.queue.add(Key(kinds.MODEL, namespace, model["metadata"]["name"]))
+
+
+def _quota(gallery: Body) -> Any:
+    return ((gallery.get("spec") or {}).get("storage") or {}).get("maxBytes")
+
+
+def _capacity(claim: Body) -> Any:
+    return claim.get("capacity")
 
 
 def _wish(body: Body) -> tuple[Any, Any, Any]:

@@ -249,3 +249,31 @@ def test_an_answer_that_overtakes_anothers_change_wakes(
     intake.take(kinds.MODEL, model("m1", 2, metadata=change), gone=False)
 
     assert keys.take() == {(kinds.MODEL, "m1")}
+
+
+def claim(version: int, size: str) -> dict[str, Any]:
+    return body("c", version, status={"phase": "Bound", "capacity": {"storage": size}})
+
+
+def test_a_quota_that_is_raised_makes_room(intake: Intake) -> None:
+    """Who lacked it tries again at once, and not at the next re-check."""
+    storage = {"claimName": "c", "maxBytes": "1Gi"}
+    intake.take(kinds.GALLERY, gallery(spec={"storage": storage}), gone=False)
+    intake.take(kinds.GALLERY, gallery(version=2, spec={"storage": storage}), gone=False)
+    assert not hasattr(intake.inventories, "room")
+
+    raised = gallery(version=3, spec={"storage": {**storage, "maxBytes": "2Gi"}})
+    intake.take(kinds.GALLERY, raised, gone=False)
+
+    assert intake.inventories.room == ("ns", "g")
+
+
+def test_a_claim_that_grew_makes_room(intake: Intake) -> None:
+    intake.take(kinds.GALLERY, gallery(), gone=False)
+    intake.take(kinds.CLAIM, claim(1, "1Gi"), gone=False)
+    intake.take(kinds.CLAIM, claim(2, "1Gi"), gone=False)
+    assert not hasattr(intake.inventories, "room")
+
+    intake.take(kinds.CLAIM, claim(3, "2Gi"), gone=False)
+
+    assert intake.inventories.room == ("ns", "g")

@@ -70,6 +70,10 @@ def test_a_right_that_is_missing(stub, run) -> None:
     assert "ask an administrator" in one_line(run("wait", "x"))
 
 
+def test_a_wait_without_time_says_so(stub, run) -> None:
+    assert "raise --timeout" in one_line(run("wait", "x", "--timeout", "0"))
+
+
 def test_a_cluster_that_does_not_answer(stub, run, tmp_path, monkeypatch) -> None:
     stub.address = "http://127.0.0.1:1"
     monkeypatch.setenv("KUBECONFIG", stub.kubeconfig(tmp_path / "dead"))

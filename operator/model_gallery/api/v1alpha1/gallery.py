@@ -151,7 +151,11 @@ class Storage(ApiType):
         json_schema_extra=rules(("self == oldSelf", "must not change; create another Gallery")),
     )
     claim_template: ClaimTemplate | None = Field(
-        default=None, description="A claim that the operator creates."
+        default=None,
+        description=(
+            "A claim that the operator creates. Read when it does so; a change afterwards does nothing:"
+            " enlarge the claim itself."
+        ),
     )
     max_bytes: Quantity | None = Field(
         default=None,

@@ -31,6 +31,8 @@ def until_settled(session: Session, names: Sequence[str], seconds: float) -> int
                 display.show(name, models.get(name))
             if all(verdict is not Verdict.PENDING for verdict, _ in found.values()):
                 break
+    if not found:
+        raise Problem(f"the API server told nothing within {seconds:.0f} s: raise --timeout")
     return _concluded(session, found, seconds)
 
 
@@ -63,4 +65,4 @@ def _concluded(session: Session, found: Mapping[str, tuple[Verdict, str]], secon
         failed += 1
         waited = f"not ready after {seconds:.0f} s: " if verdict is Verdict.PENDING else ""
         session.output.note(f"kubectl model: Model {session.namespace}/{name}: {waited}{why}")
-    return Exit.FAILED if failed or not found else Exit.DONE
+    return Exit.FAILED if failed else Exit.DONE
