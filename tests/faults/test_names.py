@@ -181,3 +181,20 @@ def test_who_shares_a_path_cannot_change_it_for_the_other(
     assert (code, result.reason) == (43, "PathConflict")
     assert "ns/second" in result.message
     assert second.published() == {"shared.gguf": digest(b"/shared")}
+
+
+@pytest.mark.parametrize(("before", "after"), [("q/1", "q"), ("q", "q/1"), ("a/b/c", "a")])
+def test_a_file_that_becomes_its_own_folder_is_refused_by_name(
+    server: FaultServer, tmp_path: Path, before: str, after: str
+) -> None:
+    """And the Model stays as it was; another path is taken."""
+    worker = Worker(tmp_path / "volume")
+    assert worker.run(worker.install(file(server, before, "one")))[0] == 0
+
+    code, result = worker.run(worker.install(file(server, after, "one")))
+
+    assert (code, result.reason) == (43, "PathConflict")
+    assert f"{after!r} cannot come while the Model itself publishes {before!r}" in result.message
+    assert worker.published() == {before: digest(b"/one")}
+    assert worker.run(worker.install(file(server, "r", "one")))[0] == 0
+    assert worker.published() == {"r": digest(b"/one")}

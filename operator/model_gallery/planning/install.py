@@ -12,7 +12,7 @@ Whether there is room for it: planning/room.py.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from model_gallery.api.conditions import Reason
@@ -25,6 +25,7 @@ __all__ = [
     "Step",
     "Wanted",
     "check_folders",
+    "check_own_folders",
     "is_opening",
     "plan",
 ]
@@ -153,6 +154,28 @@ def check_folders(wanted: Sequence[Wanted], others: Mapping[str, Owned]) -> None
         for above in _above(item.path):
             if above in others:
                 raise _in_the_way(item.path, f"below {above!r}", others[above], "there")
+
+
+def check_own_folders(wanted: Sequence[Wanted], own: Collection[str]) -> None:
+    """Refuses paths that would be the folder of a file that the Model itself still publishes, or below one.
+
+    What comes is published before what leaves is removed, so the two cannot change places.
+
+    Args:
+        own: what the Model publishes now.
+
+    Raises:
+        StalledError: PathConflict, with both paths.
+    """
+    folders = {above: path for path in own for above in _above(path)}
+    for item in wanted:
+        standing = {folders.get(item.path), *(set(_above(item.path)) & set(own))} - {None}
+        if standing:
+            raise StalledError(
+                Reason.PATH_CONFLICT,
+                f"{item.path!r} cannot come while the Model itself publishes {min(map(str, standing))!r}:"
+                " one would be the folder of the other; take another path, or remove the Model first",
+            )
 
 
 def _above(path: str) -> list[str]:

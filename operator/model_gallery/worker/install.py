@@ -208,6 +208,7 @@ class Install:
         mine = {file.path: file.sha256 for file in own.everything} if own else {}
         wanted = self._wanted(wish)
         planning.check_folders(wanted, others)
+        planning.check_own_folders(wanted, mine)
         loose = {
             item.path: digest
             for item in wanted
