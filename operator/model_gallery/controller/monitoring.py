@@ -440,9 +440,8 @@ def _learned(
         if model.state not in serving.IN_MEMORY:
             continue
         known = (before.used or {}).get(name)
-        # A counter that was not there while the model was in memory begins with its first use.
-        first = 0.0 if name in (before.since or {}) else model.activity
-        moved = model.activity is not None and activity.get(name, first) != model.activity
+        # A counter that the last look lacked tells nothing yet: metrics fail at times.
+        moved = model.activity is not None and activity.get(name, model.activity) != model.activity
         works = model.state in _WORKING or bool(model.running)
         # What came into memory since the last look did so because somebody asked for it.
         came = before.facts is not None and name not in (before.since or {})

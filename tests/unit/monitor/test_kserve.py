@@ -196,8 +196,8 @@ request_predict_seconds_sum{model_name="echo"} 0.00354973399953451
 COUNTERS: dict[str, tuple[bytes | None, int, float | None]] = {
     "no metrics": (None, 404, None),
     "metrics that are closed": (METRICS, 403, None),
-    "nothing predicted yet": (b"python_info 1.0\n", 200, None),
-    "of another model": (METRICS.replace(b'"echo"', b'"x"'), 200, None),
+    "nothing predicted yet": (b"python_info 1.0\n", 200, 0.0),
+    "of another model": (METRICS.replace(b'"echo"', b'"x"'), 200, 0.0),
     "two predictions": (METRICS, 200, 2.0),
 }
 

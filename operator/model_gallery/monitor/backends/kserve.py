@@ -145,10 +145,13 @@ def described(model: LoadedModel, stats: Any) -> LoadedModel:
 
 
 def counted(models: tuple[LoadedModel, ...], metrics: bytes) -> tuple[LoadedModel, ...]:
-    """Returns the models with what the metrics of KServe's Python server say of their work."""
+    """Returns the models with what the metrics of KServe's Python server say of their work.
+
+    A model that has no counter yet was never asked: 0, so that the first prediction is a change.
+    """
     samples = prometheus.parse(metrics, {_PREDICTED})
     return tuple(
-        replace(model, activity=samples.total(_PREDICTED, model_name=model.name))
+        replace(model, activity=samples.total(_PREDICTED, model_name=model.name) or 0.0)
         for model in models
     )
 
