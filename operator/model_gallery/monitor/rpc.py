@@ -153,8 +153,10 @@ async def _exchange(
         await writer.drain()
         data = await reader.read(_BLOCK)
         received += len(data)
-        if not data or received > most + _OVERHEAD:
+        if not data:
             raise Unanswered("the exchange broke off")
+        if received > most + _OVERHEAD:
+            raise Unanswered(f"it answered with more than {most} bytes")
         for event in frames.receive_data(data):
             found.take(event)
             if isinstance(event, h2.events.DataReceived) and event.flow_controlled_length:

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from http import HTTPStatus
 
+from model_gallery.telemetry import sockets
+
 __all__ = ["Page", "PlainServer"]
 
 _LARGEST_REQUEST = 8192
@@ -56,8 +58,9 @@ class PlainServer:
         Raises:
             OSError: the address cannot be used.
         """
+        place = sockets.listening(host, port, _CONNECTIONS)
         self._server = await asyncio.start_server(
-            self._serve, host, port, limit=_LARGEST_REQUEST, backlog=_CONNECTIONS
+            self._serve, sock=place, limit=_LARGEST_REQUEST, backlog=_CONNECTIONS
         )
         return int(self._server.sockets[0].getsockname()[1])
 

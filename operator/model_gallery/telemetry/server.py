@@ -11,6 +11,7 @@ from multidict import MultiMapping
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError
+from model_gallery.telemetry import sockets
 from model_gallery.telemetry.health import Heartbeat
 from model_gallery.telemetry.metrics import Metrics
 
@@ -92,7 +93,8 @@ class Server:
         app.router.add_get("/v1/models", self._list)
         self._runner = web.AppRunner(app, access_log=None, keepalive_timeout=15, shutdown_timeout=1)
         await self._runner.setup()
-        await web.TCPSite(self._runner, host, port, backlog=_CONNECTIONS).start()
+        place = sockets.listening(host, port, _CONNECTIONS)
+        await web.SockSite(self._runner, place, backlog=_CONNECTIONS).start()
         self._heartbeat.start()
         return int(self._runner.addresses[0][1])
 

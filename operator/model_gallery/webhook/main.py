@@ -19,7 +19,7 @@ from aiohttp import web
 from model_gallery import __version__
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError
-from model_gallery.telemetry import logs
+from model_gallery.telemetry import logs, sockets
 from model_gallery.webhook import injection
 from model_gallery.webhook.injection import Sidecar
 
@@ -29,6 +29,7 @@ _LOG = logging.getLogger(__name__)
 _PREFIX = "MODEL_GALLERY_WEBHOOK_"
 _HOST = ""  # every address, IPv4 and IPv6: the API server asks from outside of the pod
 _LARGEST_PORT = 65_535
+_CONNECTIONS = 128
 _LARGEST_REVIEW = 8 * 1024 * 1024
 """More than two pods as large as an API server stores them."""
 _RENEWAL_SECONDS = 10.0
@@ -142,7 +143,8 @@ async def _serve(wish: _Settings, certificate: Certificate) -> None:
         application(wish.sidecar), access_log=None, shutdown_timeout=_STOP_SECONDS
     )
     await runner.setup()
-    site = web.TCPSite(runner, _HOST, wish.port, ssl_context=certificate.context)
+    place = sockets.listening(_HOST, wish.port, _CONNECTIONS)
+    site = web.SockSite(runner, place, ssl_context=certificate.context, backlog=_CONNECTIONS)
     await site.start()
     _LOG.info("Serving", extra={"version": __version__, "port": wish.port})
     try:

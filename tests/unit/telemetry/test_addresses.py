@@ -2,53 +2,65 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import socket
 
+import aiohttp
 import pytest
-from aiohttp import web
 
 from model_gallery.controller.settings import from_environment
 from model_gallery.sidecar import main as sidecar
-from model_gallery.telemetry.plain import PlainServer
+from model_gallery.telemetry import sockets
+from model_gallery.telemetry.metrics import Metrics
+from model_gallery.telemetry.plain import Page, PlainServer
+from model_gallery.telemetry.server import Server
 from model_gallery.webhook import main as webhook
 
 OPERATOR = from_environment({"MODEL_GALLERY_WORKER_IMAGE": "image"}).host
 
 
-def free_port() -> int:
-    """Returns one that is free in both families."""
-    with socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as one:
-        return int(one.getsockname()[1])
-
-
-async def reached(port: int) -> list[str]:
+async def answering(port: int) -> list[str]:
+    """Returns the addresses at which it is answered."""
     found = []
-    for address in ("127.0.0.1", "::1"):
-        with contextlib.suppress(OSError):
-            _, writer = await asyncio.open_connection(address, port)
-            writer.close()
-            found.append(address)
+    async with aiohttp.ClientSession() as session:
+        for address in ("127.0.0.1", "[::1]"):
+            async with session.get(f"http://{address}:{port}/healthz") as answer:
+                found += [address] if answer.status == 200 else []
     return found
 
 
+BOTH = ["127.0.0.1", "[::1]"]
+
+
 async def test_the_sidecar() -> None:
-    server = PlainServer({})
-    port = await server.start(sidecar._HOST, free_port())
+    server = PlainServer({"/healthz": lambda: Page(b"ok", "text/plain")})
+    port = await server.start(sidecar._HOST, 0)
     try:
-        assert await reached(port) == ["127.0.0.1", "::1"]
+        assert await answering(port) == BOTH
     finally:
         await server.close()
 
 
-@pytest.mark.parametrize("host", [OPERATOR, webhook._HOST], ids=["operator", "webhook"])
-async def test_the_operator_and_the_webhook(host: str) -> None:
-    runner = web.AppRunner(web.Application())
-    await runner.setup()
-    port = free_port()
+async def test_the_operator() -> None:
+    server = Server(Metrics(version="1"), ready=lambda: True, models=lambda _: {})
+    port = await server.start(OPERATOR, 0)
     try:
-        await web.TCPSite(runner, host, port).start()
-        assert await reached(port) == ["127.0.0.1", "::1"]
+        assert await answering(port) == BOTH
     finally:
-        await runner.cleanup()
+        await server.close()
+
+
+def test_the_webhook() -> None:
+    with sockets.listening(webhook._HOST, 0, 1) as made:
+        for address in ("127.0.0.1", "::1"):
+            socket.create_connection((address, made.getsockname()[1])).close()
+
+
+def test_a_kernel_without_ipv6_is_no_obstacle(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(socket, "has_dualstack_ipv6", lambda: False)
+    with sockets.listening("", 0, 1) as made:
+        assert made.family is socket.AF_INET
+
+
+def test_one_address_is_one_address() -> None:
+    with sockets.listening("127.0.0.1", 0, 1) as made:
+        assert made.getsockname()[0] == "127.0.0.1"
