@@ -118,16 +118,15 @@ def _wanted(file: ListedFile, rules: Sequence[Rewrite], reason: Reason) -> Wante
 
 
 def _url(file: ListedFile, rules: Sequence[Rewrite], reason: Reason) -> str:
-    of_model = reason is not Reason.ENTRY_INVALID
-    if file.uri.startswith(_OTHER_SCHEMES) and not (of_model and file.uri.startswith("file:")):
-        scheme = file.uri.partition(":")[0]
-        if of_model:
-            message = f"{file.place}uri: {scheme}: names no single file; set spec.source.uri to it"
-            raise StalledError(reason, message)
-        message = f"{file.place}uri: {scheme}: sources are not supported yet"
-        raise StalledError(Reason.ENTRY_UNSUPPORTED, message)
+    of_model, own = reason is not Reason.ENTRY_INVALID, file.uri.startswith("file:")
+    scheme = f"{file.place}uri: {file.uri.partition(':')[0]}:"
+    other = file.uri.startswith(_OTHER_SCHEMES)
+    if other and not of_model:
+        raise StalledError(Reason.ENTRY_UNSUPPORTED, f"{scheme} sources are not supported yet")
+    if other and not own:
+        raise StalledError(reason, f"{scheme} names no single file; set spec.source.uri to it")
     try:
-        if file.uri.startswith("file:"):
+        if own:
             return reference.own_file(file.uri)
         url = reference.parse(file.uri).url
     except StalledError as error:

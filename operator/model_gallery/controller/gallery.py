@@ -17,7 +17,7 @@ from model_gallery.errors import TransientError
 from model_gallery.reconcile import gallery as decisions
 from model_gallery.reconcile.actions import DeleteModel, LoadIndex
 from model_gallery.reconcile.observed import ObservedGallery
-from model_gallery.reconcile.outcome import Act, Done, Stall, Wait
+from model_gallery.reconcile.outcome import Act, Wait, recheck_seconds
 from model_gallery.runtime.client import Refused
 from model_gallery.runtime.recorder import Recorder
 from model_gallery.runtime.workqueue import Key
@@ -93,18 +93,11 @@ class GalleryReconciler:
     async def _conclude(
         self, key: Key, observed: ObservedGallery, decision: decisions.Decision
     ) -> float | None:
-        outcome = decision.outcome
         body = self._body(key)
         if observed.meta.deleting is not None or body is None:
             return None
         await self._write(body, observed, decision)
-        match outcome:
-            case Wait(retry_seconds=seconds):
-                return seconds
-            case Stall(recheck_seconds=seconds) | Done(recheck_seconds=seconds):
-                return seconds
-            case _:
-                return None
+        return recheck_seconds(decision.outcome)
 
     async def _write(
         self, body: dict[str, Any], observed: ObservedGallery, decision: decisions.Decision

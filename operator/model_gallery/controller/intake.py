@@ -143,7 +143,7 @@ class Intake:
         metadata = body["metadata"]
         self.queue.add(Key(kinds.GALLERY, metadata["namespace"], metadata["name"]))
         if before is not None and after is not None and _quota(before) != _quota(after):
-            self._made_room(metadata["namespace"], metadata["name"])
+            self.inventories.note_room(metadata["namespace"], metadata["name"])
         if before is None or after is None or _wish(before) != _wish(after):
             self.wake_models(metadata["namespace"], metadata["name"])
             self.monitor.changed()
@@ -158,7 +158,7 @@ class Intake:
             name = gallery["metadata"]["name"]
             self.queue.add(Key(kinds.GALLERY, metadata["namespace"], name))
             if grown:
-                self._made_room(metadata["namespace"], name)
+                self.inventories.note_room(metadata["namespace"], name)
             self.wake_models(metadata["namespace"], name)
 
     def _worker(self, kind: str, body: Body, *, gone: bool) -> None:

@@ -21,7 +21,7 @@ from model_gallery.errors import TransientError
 from model_gallery.reconcile import model as decisions
 from model_gallery.reconcile.actions import RemoveFinalizer, StartWorker
 from model_gallery.reconcile.observed import ObservedModel
-from model_gallery.reconcile.outcome import Act, Done, Wait
+from model_gallery.reconcile.outcome import Act, Done, Wait, recheck_seconds
 from model_gallery.runtime.client import Refused
 from model_gallery.runtime.recorder import Recorder
 from model_gallery.runtime.workqueue import Key
@@ -118,13 +118,7 @@ class ModelReconciler:
         if observed.meta.deleting is not None and isinstance(outcome, Done):
             return None
         await self._write(key, observed, decision)
-        match outcome:
-            case Wait(retry_seconds=seconds):
-                return seconds
-            case Act():
-                return None
-            case _:
-                return outcome.recheck_seconds
+        return recheck_seconds(outcome)
 
     async def _write(self, key: Key, observed: ObservedModel, decision: decisions.Decision) -> None:
         body = self._body(key)

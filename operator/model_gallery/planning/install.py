@@ -169,11 +169,12 @@ def check_own_folders(wanted: Sequence[Wanted], own: Collection[str]) -> None:
     """
     folders = {above: path for path in own for above in _above(path)}
     for item in wanted:
-        standing = {folders.get(item.path), *(set(_above(item.path)) & set(own))} - {None}
-        if standing:
+        above = next((path for path in _above(item.path) if path in own), None)
+        standing = folders.get(item.path, above)
+        if standing is not None:
             raise StalledError(
                 Reason.PATH_CONFLICT,
-                f"{item.path!r} cannot come while the Model itself publishes {min(map(str, standing))!r}:"
+                f"{item.path!r} cannot come while the Model itself publishes {standing!r}:"
                 " one would be the folder of the other; take another path, or remove the Model first",
             )
 

@@ -19,7 +19,15 @@ from model_gallery.reconcile import backoff, sizes, times
 from model_gallery.reconcile.observed import WorkerView
 from model_gallery.reconcile.outcome import Outcome, Stall, Wait
 
-__all__ = ["Failure", "failed", "failure_of", "held_back", "succeeded"]
+__all__ = [
+    "Failure",
+    "failed",
+    "failure_of",
+    "held_back",
+    "is_stalled",
+    "seconds_left",
+    "succeeded",
+]
 
 Failure = tuple[Reason, str, exitcodes.Class, int | None]
 """Reason, message, class and, for the stalled ones, seconds until a re-check."""
@@ -113,18 +121,28 @@ def held_back(
     Args:
         words: what is told before the failure's message.
     """
+    left = seconds_left(status, now)
+    if left is not None and left <= 0:
+        return None
     reason = Reason(failure.reason)
-    row = exitcodes.by_reason(reason)
-    left: float | None = None
-    if status.next_retry_time:
-        left = (times.from_text(status.next_retry_time) - now).total_seconds()
-        if left <= 0:
-            return None
-    if row is not None and row.klass is exitcodes.Class.STALLED:
+    if is_stalled(reason):
         return Stall(reason, failure.message, left)
     if left is None:
         return None
     return Wait(Reason.PROGRESSING_WITH_RETRY, f"{words}: {failure.message}", left)
+
+
+def seconds_left(status: ModelStatus, now: datetime) -> float | None:
+    """Returns the seconds until the next attempt, 0 or less where it is due; None without one."""
+    if not status.next_retry_time:
+        return None
+    return (times.from_text(status.next_retry_time) - now).total_seconds()
+
+
+def is_stalled(reason: Reason) -> bool:
+    """Whether only a person can mend what failed for this reason."""
+    row = exitcodes.by_reason(reason)
+    return row is not None and row.klass is exitcodes.Class.STALLED
 
 
 def failure_of(worker: WorkerView) -> Failure:

@@ -66,7 +66,7 @@ def decide(observed: ObservedModel, gallery: GalleryView, now: datetime) -> _Ste
     resolved = status.resolved
     if resolved is None or not resolved.plan_digest:
         return None if _is_asked_back(observed, mark) else (_gone(observed, mark), status)
-    removal = next((job for job in observed.workers if job.name == _name(observed, mark)), None)
+    removal = observed.worker(_name(observed, mark))
     if removal is None and _is_asked_back(observed, mark):
         return None
     return _remove(observed, gallery, mark, removal, now)

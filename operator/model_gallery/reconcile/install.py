@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime
+from functools import partial
 
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import (
@@ -13,7 +14,7 @@ from model_gallery.api.v1alpha1.model import (
     UpdateMode,
 )
 from model_gallery.reconcile import attempts, preview, switch, times, underway, upkeep, workers
-from model_gallery.reconcile.actions import DeleteJob
+from model_gallery.reconcile.actions import DeleteJob, StartWorker
 from model_gallery.reconcile.observed import (
     GalleryView,
     ObservedModel,
@@ -58,8 +59,7 @@ def decide(
     early = switch.current(observed, status, plan)
     for active in (worker, early):
         if active is not None and active.phase is WorkerPhase.ACTIVE:
-            operation = workers.install(observed, gallery, plan)
-            wish = workers.job(observed, gallery, plan.place, operation, active.name, plan=plan)
+            wish = partial(_job, observed, gallery, plan, active.name)
             outcome = underway.outcome(active, observed, wish, now, _WORKING)
             return outcome, status if active is early else _under_way(status, plan)
     status = switch.staged(status, early, plan, now)
@@ -150,8 +150,7 @@ def _is_published(status: ModelStatus, plan: Plan) -> bool:
 
 
 def _current(observed: ObservedModel, status: ModelStatus, plan: Plan) -> WorkerView | None:
-    name = workers.attempt_name(OPERATION, observed, status, plan)
-    return next((job for job in observed.workers if job.name == name), None)
+    return observed.worker(workers.attempt_name(OPERATION, observed, status, plan))
 
 
 _WORKING = "Fetching, verifying and publishing the files"
@@ -185,10 +184,13 @@ def _start_or_wait(
     before = _turn(observed, gallery) or switch.decide(observed, gallery, plan, status, now)
     if before is not None:
         return before, status
-    operation = workers.install(observed, gallery, plan)
-    name = workers.attempt_name(OPERATION, observed, status, plan)
-    start = workers.job(observed, gallery, plan.place, operation, name, plan=plan)
+    start = _job(observed, gallery, plan, workers.attempt_name(OPERATION, observed, status, plan))
     return Act((start,), Reason.PROGRESSING, _WORKING), _under_way(status, plan)
+
+
+def _job(observed: ObservedModel, gallery: GalleryView, plan: Plan, name: str) -> StartWorker:
+    operation = workers.install(observed, gallery, plan)
+    return workers.job(observed, gallery, plan.place, operation, name, plan=plan)
 
 
 def _turn(observed: ObservedModel, gallery: GalleryView) -> Outcome | None:

@@ -263,6 +263,10 @@ class ObservedModel:
         """Namespace and name, as sidecars speak of a Model."""
         return f"{self.meta.namespace}/{self.meta.name}"
 
+    def worker(self, name: str) -> WorkerView | None:
+        """Returns the Job of a name."""
+        return next((job for job in self.workers if job.name == name), None)
+
 
 @dataclass(frozen=True, slots=True)
 class IndexView:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from model_gallery.api.conditions import Reason
 from model_gallery.reconcile.actions import Action
 
-__all__ = ["Act", "Done", "Outcome", "Pause", "Stall", "Wait"]
+__all__ = ["Act", "Done", "Outcome", "Pause", "Stall", "Wait", "recheck_seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,3 +83,14 @@ class Stall:
 
 
 Outcome = Done | Act | Wait | Pause | Stall
+
+
+def recheck_seconds(outcome: Outcome) -> float | None:
+    """Returns when to look again without an event; None: never."""
+    match outcome:
+        case Wait(retry_seconds=seconds):
+            return seconds
+        case Act():
+            return None
+        case _:
+            return outcome.recheck_seconds

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import (
@@ -54,7 +55,7 @@ def decide(
         return Pause(Reason.PLANNED, f"{_told(status.plan)}; set spec.mode to Install"), status
     worker = _current(observed, status, plan)
     if worker is not None and worker.phase is WorkerPhase.ACTIVE:
-        wish = _start(observed, gallery, plan, status)
+        wish = partial(_start, observed, gallery, plan, status)
         return underway.outcome(worker, observed, wish, now, _ASKING), status
     if worker is not None:
         secret = workers.has_secret(observed, gallery, plan)
@@ -85,7 +86,7 @@ def suspended(
             return Act((start,), paused.reason, f"{paused.message}; {told}"), status
         told, recheck = waiting.message, waiting.retry_seconds
     elif worker.phase is WorkerPhase.ACTIVE:
-        wish = _start(observed, gallery, plan, status)
+        wish = partial(_start, observed, gallery, plan, status)
         active = underway.outcome(worker, observed, wish, now, told)
         if isinstance(active, Act):
             return replace(active, reason=paused.reason), status
@@ -114,8 +115,7 @@ def _planned(
 
 
 def _current(observed: ObservedModel, status: ModelStatus, plan: Plan) -> WorkerView | None:
-    name = _name(observed, status, plan)
-    return next((job for job in observed.workers if job.name == name), None)
+    return observed.worker(_name(observed, status, plan))
 
 
 def _name(observed: ObservedModel, status: ModelStatus, plan: Plan) -> str:

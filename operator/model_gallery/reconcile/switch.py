@@ -25,8 +25,7 @@ _MOST_NAMED = 3
 
 def current(observed: ObservedModel, status: ModelStatus, plan: Plan) -> WorkerView | None:
     """Returns the worker that fetches ahead for a plan; None without one."""
-    name = workers.attempt_name(OPERATION, observed, status, plan)
-    return next((job for job in observed.workers if job.name == name), None)
+    return observed.worker(workers.attempt_name(OPERATION, observed, status, plan))
 
 
 def staged(

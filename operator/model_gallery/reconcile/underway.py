@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 
 from model_gallery.api import labels
@@ -20,7 +21,11 @@ _PREPARING_PATIENCE_SECONDS = 30.0
 
 
 def outcome(
-    worker: WorkerView, observed: ObservedModel, wish: StartWorker, now: datetime, doing: str
+    worker: WorkerView,
+    observed: ObservedModel,
+    wish: Callable[[], StartWorker],
+    now: datetime,
+    doing: str,
 ) -> Act | Wait:
     """Returns the wait for a worker that has not ended, which tells why it does not start.
 
@@ -28,13 +33,15 @@ def outcome(
     claim that it reads is gone: it would keep a place of the Gallery for nothing.
 
     Args:
-        wish: the Job as it would be started now.
+        wish: makes the Job as it would be started now; asked where the worker does not get on.
         doing: what it does, for the message.
     """
     return _reshaped(worker, observed, wish) or _waiting(worker, now, doing)
 
 
-def _reshaped(worker: WorkerView, observed: ObservedModel, wish: StartWorker) -> Act | None:
+def _reshaped(
+    worker: WorkerView, observed: ObservedModel, wish: Callable[[], StartWorker]
+) -> Act | None:
     out_of_memory = worker.killed_by == exitcodes.OOM_KILLED
     stuck = bool(worker.waiting) or worker.preparing is not None or out_of_memory
     if not stuck or worker.deleting or not worker.shape:
@@ -42,7 +49,7 @@ def _reshaped(worker: WorkerView, observed: ObservedModel, wish: StartWorker) ->
     message = "Stopping a worker that does not start, to start it as the Gallery says now"
     if observed.missing_source:
         message = f"Stopping a worker that waits for claim {observed.missing_source}"
-    elif worker.shape == wish.job["metadata"]["annotations"][labels.ANNOTATION_SHAPE]:
+    elif worker.shape == wish().job["metadata"]["annotations"][labels.ANNOTATION_SHAPE]:
         return None
     return Act((DeleteJob(worker.name, worker.uid),), Reason.PREVIOUS_WORKER, message)
 

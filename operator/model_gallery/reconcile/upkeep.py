@@ -18,7 +18,7 @@ from model_gallery.api.v1alpha1.model import (
     UpdateAvailable,
     UpdateMode,
 )
-from model_gallery.protocol import exitcodes, report
+from model_gallery.protocol import report
 from model_gallery.protocol.operation import InstallOperation
 from model_gallery.protocol.report import ResultLine
 from model_gallery.reconcile import attempts, names, times, workers
@@ -64,10 +64,6 @@ class _Scene:
         """Returns the Job's name for one purpose."""
         meta = self.observed.meta
         return names.worker_name(meta.name, kind, meta.uid, self.plan.digest, *seed)
-
-    def worker(self, name: str) -> WorkerView | None:
-        """Returns the Job of a name."""
-        return next((job for job in self.observed.workers if job.name == name), None)
 
     def start(self, name: str, kind: str) -> StartWorker:
         """Returns the Job to start."""
@@ -219,7 +215,7 @@ def _repair(scene: _Scene, status: ModelStatus) -> _Step:
     damage = status.damage
     found = damage.found_time if damage else ""
     name = scene.name(_REPAIR, found, status.attempts)
-    worker = scene.worker(name)
+    worker = scene.observed.worker(name)
     if worker is not None and worker.phase is WorkerPhase.SUCCEEDED:
         return _mended(scene, status)
     if worker is not None and worker.phase is WorkerPhase.ACTIVE:
@@ -249,14 +245,11 @@ def _held_back(status: ModelStatus, now: datetime) -> Outcome | None:
     failure = status.last_failure
     if failure is None or not status.attempts:
         return None
+    left = attempts.seconds_left(status, now)
+    if left is not None and left <= 0:
+        return None
     reason = Reason(failure.reason)
-    row = exitcodes.by_reason(reason)
-    left: float | None = None
-    if status.next_retry_time:
-        left = (times.from_text(status.next_retry_time) - now).total_seconds()
-        if left <= 0:
-            return None
-    if left is None or (row is not None and row.klass is exitcodes.Class.STALLED):
+    if left is None or attempts.is_stalled(reason):
         return Stall(reason, f"the damage cannot be mended: {failure.message}", left)
     return Wait(Reason.PROGRESSING_WITH_RETRY, f"Mending again after: {failure.message}", left)
 
@@ -285,7 +278,7 @@ def _verify(scene: _Scene, status: ModelStatus) -> tuple[_Due, ModelStatus]:
     meta, spec = scene.observed.meta, scene.observed.spec
     asked = bool(meta.verify_at) and meta.verify_at != status.last_handled_verify_at
     name = scene.name(_VERIFY, status.checked_time or "", meta.verify_at)
-    worker = scene.worker(name)
+    worker = scene.observed.worker(name)
     if worker is not None:
         return _looked(scene, status, worker)
     period = spec.verify_period_seconds if spec else 0
@@ -338,7 +331,7 @@ def _ask(scene: _Scene, status: ModelStatus) -> tuple[_Due, ModelStatus]:
     if spec is None or _is_entry(scene.observed) or not spec.update_policy.check_period_seconds:
         return None, status
     name = scene.name(_ASK, status.asked_time or "")
-    worker = scene.worker(name)
+    worker = scene.observed.worker(name)
     if worker is None:
         left = _left(status.asked_time, spec.update_policy.check_period_seconds, scene.now)
         if left > 0:

@@ -213,7 +213,7 @@ class Install:
             item.path: digest
             for item in wanted
             if item.path not in others and item.path not in mine
-            for digest in [self._loose_digest(item)]
+            for digest in [item.sha256 if item.path in wish.standing else self._loose_digest(item)]
             if digest is not None
         }
         sizes = {

@@ -40,12 +40,14 @@ class Wish:
         revision: immutable id of the repository; empty without one.
         recorded: paths whose digest no source promised; it is the one of what was fetched earlier, or lies
             there as a loose file already.
+        standing: of these, the loose files: their digests were read just now.
     """
 
     files: Mapping[str, RemoteFile]
     documents: Mapping[str, str]
     revision: str = ""
     recorded: frozenset[str] = frozenset()
+    standing: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,16 +88,13 @@ class Resolver:
         documents = {document.path: document.content for document in operation.documents}
         wanted = operation.repository
         if wanted is None or self.repository is None:
-            standing = _in_place(files, volume)
-            return Wish(files | standing, documents, recorded=recorded | standing.keys())
+            return _with_standing(Wish(files, documents, recorded=recorded), volume)
         found = self.repository.resolve(wanted)
         folder = f"{wanted.folder}/" if wanted.folder else ""
         files |= {folder + file.name: file for file in found.files}
         beside = {folder + name: text for name, text in found.documents.items()}
-        standing = _in_place(files, volume) if wanted.kind is RepositoryKind.VOLUME else {}
-        return Wish(
-            files | standing, {**beside, **documents}, found.revision, recorded | standing.keys()
-        )
+        wish = Wish(files, {**beside, **documents}, found.revision, recorded)
+        return _with_standing(wish, volume) if wanted.kind is RepositoryKind.VOLUME else wish
 
     def _single_files(
         self, wanted: tuple[WantedFile, ...], volume: Volume, checked: Recheck
@@ -125,10 +124,14 @@ def _of_volume(file: WantedFile, volume: Volume) -> RemoteFile:
     return replace(found, name=file.path, sha256=file.sha256)
 
 
-def _in_place(files: Mapping[str, RemoteFile], volume: Volume) -> dict[str, RemoteFile]:
-    """Returns the files that stay where they lie, by the digests that they have: nobody promised one."""
-    return {
+def _with_standing(wish: Wish, volume: Volume) -> Wish:
+    """Takes the files that stay where they lie by the digests that they have: nobody promised one."""
+    standing = {
         path: replace(file, sha256=digest_of(volume, file.local))
-        for path, file in files.items()
+        for path, file in wish.files.items()
         if file.sha256 is None and file.local is not None and file.local == tuple(path.split("/"))
     }
+    names = frozenset(standing)
+    return replace(
+        wish, files={**wish.files, **standing}, recorded=wish.recorded | names, standing=names
+    )
