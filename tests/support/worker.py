@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from typing import Any
 from model_gallery.protocol import operation
 from model_gallery.protocol.report import ResultLine, parse_line
 
-__all__ = ["MIB", "REPOSITORY", "Origin", "Worker"]
+__all__ = ["MIB", "REPOSITORY", "Origin", "Out", "Worker"]
 
 REPOSITORY = Path(__file__).parents[2]
 MIB = 1 << 20
@@ -24,6 +25,13 @@ subprocess.run(sys.argv[1:], check=True)
 print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss, file=sys.stderr)
 """
 """Prints the peak in KiB of the command that it is given."""
+
+
+class Out(io.StringIO):
+    """Keeps what a reporter says."""
+
+    def drain(self, _seconds: float) -> bool:
+        return True
 
 
 class Origin:
@@ -89,11 +97,21 @@ class Worker:
             **more,
         }
 
-    def start(self, wish: dict[str, Any], *, keep_output: bool = False) -> subprocess.Popen[bytes]:
+    def start(
+        self, wish: dict[str, Any], *, keep_output: bool = False, output: int | None = None
+    ) -> subprocess.Popen[bytes]:
+        """Starts an operation.
+
+        Args:
+            output: descriptor for all that it says; None: two pipes, of which one may be dropped.
+        """
         command = [*self.inside, sys.executable, "-m", self.module, "worker"]
         stdout = subprocess.PIPE if keep_output else subprocess.DEVNULL
         return subprocess.Popen(
-            command, env=self._environment(wish), stdout=stdout, stderr=subprocess.PIPE
+            command,
+            env=self._environment(wish),
+            stdout=stdout if output is None else output,
+            stderr=subprocess.PIPE if output is None else output,
         )
 
     def _environment(self, wish: dict[str, Any]) -> dict[str, str]:

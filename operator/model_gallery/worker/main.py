@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import signal
-import sys
-import traceback
 from collections.abc import Mapping
 from pathlib import Path
 from types import FrameType
@@ -25,6 +23,7 @@ from model_gallery.transport.credentials import NO_CREDENTIALS, Credentials
 from model_gallery.worker.contents import Contents
 from model_gallery.worker.fetch import Fetch
 from model_gallery.worker.install import Install
+from model_gallery.worker.outlet import Outlet
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.resolve import Resolver
 
@@ -33,18 +32,22 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+_LOG = logging.getLogger(__name__)
 _ENV_ROOT = "MODEL_GALLERY_ROOT"
 _ENV_TERMINATION_LOG = "MODEL_GALLERY_TERMINATION_LOG"
 _MAX_OPERATION_BYTES = 1024 * 1024
+_OUTPUT, _ERRORS = 1, 2
+_LAST_LINES_SECONDS = 1.0
 
 
 def main() -> int:
     """Runs the operation that the environment describes; returns the exit code."""
-    logging.basicConfig(level=logging.INFO, stream=sys.stderr, format="%(levelname)s %(message)s")
+    errors = Outlet(_ERRORS)
+    logging.basicConfig(level=logging.INFO, stream=errors, format="%(levelname)s %(message)s")
     signal.signal(signal.SIGTERM, _terminated)
     environment = dict(os.environ)
     log = Path(environment.get(_ENV_TERMINATION_LOG, "/dev/termination-log"))
-    reporter = Reporter(sys.stdout, log)
+    reporter = Reporter(Outlet(_OUTPUT), log)
     try:
         result = _run(environment, reporter)
     except _Terminated:
@@ -53,9 +56,12 @@ def main() -> int:
     except GalleryError as error:
         result = _failure(error)
     except Exception as error:  # noqa: BLE001 - one of the two places where a bug is caught
-        traceback.print_exc()
+        _LOG.exception("The worker has a bug")
         result = _bug(error)
+    # The end is at hand, and only one may be told.
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     reporter.result(result)
+    errors.drain(_LAST_LINES_SECONDS)
     return _exit_code(result.reason)
 
 

@@ -6,7 +6,7 @@ import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol
 
 from model_gallery.protocol.report import (
     AnyLine,
@@ -16,11 +16,25 @@ from model_gallery.protocol.report import (
     ResultLine,
 )
 
-__all__ = ["Reporter"]
+__all__ = ["Out", "Reporter"]
 
 _PERIOD_SECONDS = 1.0
 _WINDOW = 10
 """Progress lines over which the rate is taken: about as many seconds."""
+_INVENTORY_SECONDS, _RESULT_SECONDS = 30.0, 5.0
+"""How long a reader of the log is waited for, where the line matters."""
+
+
+class Out(Protocol):
+    """Where lines go; see `Outlet`."""
+
+    def write(self, text: str, /) -> object:
+        """Takes a line without waiting for its reader."""
+        ...
+
+    def drain(self, seconds: float) -> bool:
+        """Waits for the reader of what was written; returns whether it came."""
+        ...
 
 
 @dataclass(slots=True)
@@ -32,7 +46,7 @@ class Reporter:
         termination_log: where the result goes once more; a missing folder is no error.
     """
 
-    out: TextIO
+    out: Out
     termination_log: Path
     _total: int | None = None
     _last: float = field(default_factory=time.monotonic)
@@ -64,14 +78,16 @@ class Reporter:
         )
 
     def inventory(self, line: InventoryLine) -> None:
-        """Tells a part of what a scan found."""
+        """Tells a part of what a scan found; no other place holds it, so its reader is waited for."""
         self._say(line)
+        self.out.drain(_INVENTORY_SECONDS)
 
     def result(self, line: ResultLine) -> None:
-        """Tells the end."""
-        self._say(line)
+        """Tells the end: first where nobody can hold it up, since it decides."""
         if self.termination_log.parent.is_dir():
             self.termination_log.write_text(line.termination_message(), encoding="utf-8")
+        self._say(line)
+        self.out.drain(_RESULT_SECONDS)
 
     def _rate(self) -> int | None:
         (begin, start), (end, now) = self._window[0], self._window[-1]
@@ -81,4 +97,3 @@ class Reporter:
 
     def _say(self, line: AnyLine) -> None:
         self.out.write(line.model_dump_json(by_alias=True) + "\n")
-        self.out.flush()

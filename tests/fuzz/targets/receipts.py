@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import time
 from pathlib import Path
@@ -13,6 +12,7 @@ from model_gallery.storage import layout, receipts
 from model_gallery.worker.remove import Remove
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.scan import Scan
+from support.worker import Out
 
 _A, _B = "a" * 64, "b" * 64
 _OWNER = Owner(namespace="ns", name="m", uid="u")
@@ -48,7 +48,7 @@ def one(data: bytes) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             place.write_bytes(data if parts == layout.receipt("u") else b"1234")
         receipts.read_all(opened)
-        reporter = Reporter(io.StringIO(), Path("/nonexistent/log"))
+        reporter = Reporter(Out(), Path("/nonexistent/log"))
         scan = ScanOperation(owner=_OWNER, collect=True, collect_age_seconds=0)
         with allowed():
             Scan(scan, opened, reporter).run()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import time
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from model_gallery.storage.receipts import KeptContent, Receipt, ReceiptFile
 from model_gallery.storage.volume import Volume
 from model_gallery.worker.report import Reporter
 from model_gallery.worker.scan import Scan
+from support.worker import Out
 
 MIB = 1 << 20
 A, B, C = "a" * 64, "b" * 64, "c" * 64
@@ -44,7 +44,7 @@ def put(root: Path, path: str | tuple[str, ...], content: bytes = b"1234") -> Pa
 
 
 def scan(volume: Volume, **changes: Any) -> tuple[VolumeFacts, list[InventoryLine]]:
-    out = io.StringIO()
+    out = Out()
     owner = Owner(namespace="ns", name="g", uid="uid-g")
     operation = ScanOperation(**{"owner": owner, "collect_age_seconds": 0, **changes})
     result = Scan(operation, volume, Reporter(out, Path("/nonexistent/log"))).run()
