@@ -24,6 +24,7 @@ from model_gallery.errors import StalledError
 
 __all__ = [
     "MAX_MEMBERS",
+    "MAX_PASSED_OVER",
     "MAX_RATIO",
     "Bounded",
     "Member",
@@ -37,6 +38,8 @@ __all__ = [
 ]
 
 MAX_MEMBERS = 10_000
+MAX_PASSED_OVER = 500_000
+"""Members that are not unpacked: an image may bring a whole operating system beside its model."""
 MAX_RATIO = 200
 """Unpacked bytes for each packed one."""
 MAX_DEPTH = 10
@@ -263,6 +266,7 @@ class Names:
     """
 
     _count: int = 0
+    _passed_over: int = 0
     _bytes: int = 0
     _files: set[str] = field(default_factory=set)
     _folders: set[str] = field(default_factory=set)
@@ -278,12 +282,7 @@ class Names:
             StalledError: UnsafePath for a name that leaves the folder or is there twice; InvalidFormat
                 for too many members.
         """
-        self._count += 1
-        self._bytes += len(member.name.encode(errors="surrogatepass"))
-        if self._count > MAX_MEMBERS:
-            raise broken(f"has more than {MAX_MEMBERS} members")
-        if self._bytes > _MAX_NAME_BYTES:
-            raise broken(f"has names of more than {_MAX_NAME_BYTES} bytes in all")
+        self.count(member.name)
         name = member.name.removeprefix("./")
         if member.is_folder and name in {"", "."}:
             return None
@@ -291,6 +290,29 @@ class Names:
         if len(parts) > MAX_DEPTH + 1:
             raise unsafe(f"member {name[:200]!r} lies more than {MAX_DEPTH} folders deep")
         return self._place(name, parts, is_folder=member.is_folder)
+
+    def count(self, name: str) -> None:
+        """Counts a member that is remembered, under whatever name.
+
+        Raises:
+            StalledError: InvalidFormat, where there are too many.
+        """
+        self._count += 1
+        self._bytes += len(name.encode(errors="surrogatepass"))
+        if self._count > MAX_MEMBERS:
+            raise broken(f"has more than {MAX_MEMBERS} members")
+        if self._bytes > _MAX_NAME_BYTES:
+            raise broken(f"has names of more than {_MAX_NAME_BYTES} bytes in all")
+
+    def pass_over(self) -> None:
+        """Counts a member of which nothing is remembered.
+
+        Raises:
+            StalledError: InvalidFormat, where there are too many.
+        """
+        self._passed_over += 1
+        if self._passed_over > MAX_PASSED_OVER:
+            raise broken(f"has more than {MAX_PASSED_OVER} members beside those that are wanted")
 
     def _place(self, name: str, parts: tuple[str, ...], *, is_folder: bool) -> str | None:
         if not is_folder and name in self._files:

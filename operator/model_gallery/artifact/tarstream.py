@@ -7,8 +7,8 @@ maps, links, headers of any length kept in memory, headers that recurse), and ha
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from model_gallery.artifact.archive import Bounded, Member, broken, unsafe
 
@@ -19,20 +19,22 @@ _PIECE = 1024 * 1024
 _MAX_HEADER_BYTES = 1024 * 1024
 _MAX_SIZE = 1 << 62
 _FILE = b"0\0" + b"7"
-_FOLDER, _LONG_NAME, _PAX, _PAX_FOR_ALL = b"5", b"L", b"x", b"g"
+_FOLDER, _LONG_NAME, _LONG_LINK, _PAX, _PAX_FOR_ALL = b"5", b"L", b"K", b"x", b"g"
+_PASSED_OVER = frozenset({b"1", b"2", b"3", b"4", b"6"})
+"""What may be beside wanted members. Readers agree where the next one begins only if it has no content."""
 _KINDS = {
     b"1": "a hard link",
     b"2": "a symbolic link",
     b"3": "a device",
     b"4": "a device",
     b"6": "a FIFO",
-    b"K": "a link with a long name",
     b"S": "a sparse file",
 }
 _NUMBER = re.compile(rb"[ \0]*([0-7]*)[ \0]*")
 _RECORD_LENGTH = re.compile(rb"([1-9][0-9]{0,7}) ")
 _DECIMAL = re.compile(rb"[0-9]{1,19}")
-_FORBIDDEN = (b"linkpath", b"hdrcharset", b"GNU.sparse.", b"SCHILY.realsize")
+_LINK = b"linkpath"
+_FORBIDDEN = (b"hdrcharset", b"GNU.sparse.", b"SCHILY.realsize")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,15 +48,19 @@ class _Header:
 
 @dataclass(slots=True)
 class _Extension:
-    """What headers before a member say of it."""
+    """What headers before a member say of it; `link` is why it could be no plain file."""
 
     name: bytes | None = None
     size_bytes: int | None = None
-    pending: bool = False
+    link: str = ""
+    pending: set[bytes] = field(default_factory=set)
 
 
-def members(stream: Bounded) -> Iterator[Member]:
+def members(stream: Bounded, is_wanted: Callable[[str], bool] = lambda _: True) -> Iterator[Member]:
     """Yields the members of an uncompressed tar, in its order.
+
+    Args:
+        is_wanted: judges a name; what it does not want may be of any kind, and is passed over.
 
     Raises:
         StalledError: UnsafePath for what is no regular file or folder; InvalidFormat for a broken, cut or
@@ -62,11 +68,15 @@ def members(stream: Bounded) -> Iterator[Member]:
     """
     extension = _Extension()
     while (header := _header(stream)) is not None:
-        if header.kind in {_LONG_NAME, _PAX, _PAX_FOR_ALL}:
+        if header.kind in {_LONG_NAME, _LONG_LINK, _PAX, _PAX_FOR_ALL}:
             _extend(extension, header, stream)
             continue
         member = _member(header, extension, stream)
-        yield member
+        wanted = is_wanted(member.name)
+        if wanted or member.size_bytes or header.kind not in _PASSED_OVER:
+            _check_kind(header, extension, member.name)
+        if wanted:
+            yield member
         for _ in member.blocks:
             pass
         stream.exactly(-member.size_bytes % _BLOCK, "the padding of a member")
@@ -97,15 +107,20 @@ def _member(header: _Header, extension: _Extension, stream: Bounded) -> Member:
         name = written.decode()
     except UnicodeDecodeError as error:
         raise unsafe(f"member {written[:200]!r} has a name that is no UTF-8") from error
-    if header.kind not in {_FOLDER, *(bytes([kind]) for kind in _FILE)}:
-        what = _KINDS.get(header.kind, f"of the unknown kind {header.kind!r}")
-        raise unsafe(f"member {name[:200]!r} is {what}; only files and folders are unpacked")
     # The oldest archives have no kind for folders.
     is_folder = header.kind == _FOLDER or name.endswith("/")
     if is_folder and size:
         raise broken(f"member {name[:200]!r} is a folder with content")
     stream.allow(size)
     return Member(name.removesuffix("/"), size, is_folder, _blocks(stream, size, name))
+
+
+def _check_kind(header: _Header, extension: _Extension, name: str) -> None:
+    if extension.link:
+        raise unsafe(f"member {name[:200]!r} {extension.link}")
+    if header.kind not in {_FOLDER, *(bytes([kind]) for kind in _FILE)}:
+        what = _KINDS.get(header.kind, f"of the unknown kind {header.kind!r}")
+        raise unsafe(f"member {name[:200]!r} is {what}; only files and folders are unpacked")
 
 
 def _blocks(stream: Bounded, size: int, name: str) -> Iterator[bytes]:
@@ -123,16 +138,23 @@ def _extend(extension: _Extension, header: _Header, stream: Bounded) -> None:
     content = stream.exactly(header.size_bytes, "a header")
     stream.exactly(-header.size_bytes % _BLOCK, "a header")
     if header.kind == _PAX_FOR_ALL:
-        if {b"path", b"size"} & _records(content).keys():
-            raise broken("has one name or size for all members")
+        if {b"path", b"size", _LINK} & _records(content).keys():
+            raise broken("has one name, link or size for all members")
         return
-    if extension.pending:
+    # GNU's two go together, one for each name that a link has; with pax there is one for all.
+    before = extension.pending
+    if header.kind in before or (before and _PAX in {*before, header.kind}):
         raise broken("has two headers for one member")
-    extension.pending = True
+    extension.pending.add(header.kind)
     if header.kind == _LONG_NAME:
         extension.name = _text(content)
         return
+    if header.kind == _LONG_LINK:
+        extension.link = "is a link with a long name"
+        return
     records = _records(content)
+    if _LINK in records:
+        extension.link = f"has {_LINK.decode()!r} in its header"
     extension.name = records.get(b"path")
     size = records.get(b"size")
     if size is not None:

@@ -8,12 +8,45 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol
 
 from model_gallery.protocol.operation import Repository
 from model_gallery.transport.authorize import Authorize, nobody
 
-__all__ = ["RemoteFile", "RepositorySource", "Resolution"]
+__all__ = ["Packed", "Packing", "RemoteFile", "RepositorySource", "Resolution"]
+
+
+class Packing(StrEnum):
+    """How the names in an archive are to be taken."""
+
+    TREE = "Tree"
+    """As they are, below the archive's folder: archives of entries, and layers of ModelPack."""
+    FOLDER = "Folder"
+    """The same, but all lie below one folder: directories that ORAS has pushed."""
+    IMAGE = "Image"
+    """A layer of an image: what lies below /models, and what hides that of earlier layers."""
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """An archive whose members are published in its place.
+
+    Attributes:
+        label: what messages call it.
+        folder: of a FOLDER, which one; empty: no rule.
+        positions: of an IMAGE, where the layer is applied, the lowest first; one content may come twice.
+    """
+
+    packing: Packing
+    label: str
+    folder: str = ""
+    positions: tuple[int, ...] = ()
+
+    @property
+    def scope(self) -> str:
+        """What an unpacking in this way may be remembered as; empty for all of the archive."""
+        return "" if self.packing is Packing.TREE else f"{self.packing}:{self.folder}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +63,7 @@ class RemoteFile:
         ranges: whether the source can begin in the middle.
         authorize: headers for each hop.
         local: where the content lies on a mounted volume instead; `url` is then for messages only.
+        packed: of an archive whose members are the files of the source; its own name is then nobody's.
     """
 
     name: str
@@ -41,6 +75,7 @@ class RemoteFile:
     ranges: bool = True
     authorize: Authorize = nobody
     local: tuple[str, ...] | None = None
+    packed: Packed | None = None
 
 
 @dataclass(frozen=True, slots=True)

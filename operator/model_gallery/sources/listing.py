@@ -26,6 +26,8 @@ def chosen(
 ) -> tuple[RemoteFile, ...]:
     """Returns the files that the patterns choose, sorted by name.
 
+    An archive is always among them: what it holds is chosen when it is unpacked.
+
     Args:
         include: glob patterns, `*` crosses slashes, a trailing slash means all below; empty: all files.
         exclude: what is left out; wins over `include`.
@@ -35,7 +37,9 @@ def chosen(
         StalledError: NotFound where nothing is left; UnsafePath where a name leaves its folder, or two
             names would be one file on some volume; SourceInvalid where there are too many.
     """
-    wanted = [file for file in files if is_chosen(file.name, include, exclude, hidden)]
+    wanted = [
+        file for file in files if file.packed or is_chosen(file.name, include, exclude, hidden)
+    ]
     if not wanted:
         patterns = ", ".join([*include, *(f"not {pattern}" for pattern in exclude)]) or "all files"
         raise StalledError(

@@ -1,15 +1,21 @@
-"""OCI artifacts: ModelPack, ORAS, and images whose layers are plain files. Nothing is unpacked."""
+"""OCI artifacts and images: ModelPack, ORAS, modelcars, and layers that are plain files.
+
+A layer is a file, or an archive whose members are files; which of the two is told by its media type and its
+annotations, before a byte of it is fetched. Nothing is unpacked here.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from urllib.parse import urlsplit
 
 from model_gallery.api.conditions import Reason
+from model_gallery.artifact.path import ArtifactPath
 from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import Repository
 from model_gallery.sources import listing
-from model_gallery.sources.base import RemoteFile, Resolution
+from model_gallery.sources.base import Packed, Packing, RemoteFile, Resolution
 from model_gallery.sources.registry import Descriptor, Manifest, Registry
 from model_gallery.transport.client import HttpClient
 from model_gallery.transport.credentials import Credentials
@@ -17,9 +23,16 @@ from model_gallery.transport.credentials import Credentials
 __all__ = ["OciSource"]
 
 _TITLES = ("org.cncf.model.filepath", "org.opencontainers.image.title")
-_PACKED = ("tar", "gzip", "zstd")
-_ORAS_FILE = "application/vnd.oci.image.layer.v1.tar"
 _UNPACK = "io.deis.oras.content.unpack"
+_MODEL_PACK = "application/vnd.cncf.model."
+_IMAGE_LAYERS = (
+    "application/vnd.oci.image.layer.v1.tar",
+    "application/vnd.oci.image.layer.nondistributable.v1.tar",
+    "application/vnd.docker.image.rootfs.diff.tar",
+    "application/vnd.docker.image.rootfs.foreign.diff.tar",
+)
+_UNPACKABLE = {"", "+gzip", ".gzip"}
+_PACKED = ("tar", "gzip", "zstd")
 _MAX_DEPTH = 2
 _PREFERRED = {"os": "linux", "architecture": "amd64"}
 _EMPTY = "application/vnd.oci.empty.v1+json"
@@ -33,10 +46,11 @@ class OciSource:
     credentials: Credentials
 
     def resolve(self, wanted: Repository) -> Resolution:
-        """Returns the manifest's digest and the files that its layers are.
+        """Returns the manifest's digest and the files and archives that its layers are.
 
         Raises:
-            StalledError: EntryUnsupported for layers that must be unpacked; else as `Registry` does.
+            StalledError: EntryUnsupported for layers that are packed in a way that nothing here unpacks;
+                else as `Registry` does.
             TransientError: as the client does.
         """
         registry = Registry(self.client, self.credentials, wanted.url)
@@ -48,7 +62,7 @@ class OciSource:
             manifest = registry.manifest(f"sha256:{_chosen(manifest).sha256}")
         if manifest.manifests:
             raise listing.invalid("the artifact is an index of indexes")
-        files = _files(registry, manifest, urlsplit(wanted.url).path.rpartition("/")[2])
+        files = _files(registry, manifest, wanted)
         return Resolution(revision, listing.chosen(files, wanted.include, wanted.exclude))
 
 
@@ -63,34 +77,70 @@ def _chosen(index: Manifest) -> Descriptor:
     raise listing.invalid("the index has no manifest without a platform, and none for linux/amd64")
 
 
-def _files(registry: Registry, manifest: Manifest, repository: str) -> list[RemoteFile]:
+def _files(registry: Registry, manifest: Manifest, wanted: Repository) -> list[RemoteFile]:
     layers = [layer for layer in manifest.layers if layer.media_type != _EMPTY]
-    files, names = [], set()
-    for layer in layers:
-        name = next((layer.annotations[key] for key in _TITLES if key in layer.annotations), "")
-        if _is_packed(layer, name):
-            raise StalledError(
-                Reason.ENTRY_UNSUPPORTED,
-                f"layer {name[:200] or layer.sha256[:12]!r} is packed ({layer.media_type[:100]!r});"
-                " archives are not unpacked",
-            )
-        if not name and len(layers) > 1:
+    files: dict[str, RemoteFile] = {}
+    for position, layer in enumerate(layers):
+        title = next((layer.annotations[key] for key in _TITLES if key in layer.annotations), "")
+        if title and not listing.is_chosen(title, (), wanted.exclude):
+            continue
+        packed = _packed(layer, title, position)
+        if packed is None and not title and len(layers) > 1:
             raise listing.invalid(f"layer {layer.sha256[:12]} has no title to name its file")
-        name = name or repository
-        if name in names:
+        name = title or urlsplit(wanted.url).path.rpartition("/")[2]
+        if packed is not None:
+            name = f"{position:04}-{layer.sha256[:12]}.layer"
+        if name in files:
             raise StalledError(Reason.UNSAFE_PATH, f"two layers have the title {name[:200]!r}")
-        names.add(name)
-        files.append(registry.blob(name, layer))
-    return files
+        files[name] = registry.blob(name, layer, packed)
+    return _once(files.values())
 
 
-def _is_packed(layer: Descriptor, name: str) -> bool:
-    """Whether the layer is an archive to its publisher.
+def _packed(layer: Descriptor, title: str, position: int) -> Packed | None:
+    """Returns how a layer is unpacked; None for one that is a file.
 
-    ORAS calls every file that it pushes a tar layer unless told otherwise; it gives each a title, and
-    those that it did pack an annotation.
+    ORAS calls every file that it pushes a layer of an image unless told otherwise; it gives each a title,
+    and those that it did pack an annotation. Layers of images have neither.
     """
-    if layer.annotations.get(_UNPACK) == "true":
-        return True
     media_type = layer.media_type.partition(";")[0].strip().lower()
-    return media_type.endswith(_PACKED) and not (name and media_type == _ORAS_FILE)
+    label = f"layer {title[:100]!r}" if title else f"layer sha256:{layer.sha256[:12]}"
+    if layer.annotations.get(_UNPACK) == "true":
+        _check_compression(media_type, label)
+        folder = "" if title in {"", "."} else str(ArtifactPath.parse(title.rstrip("/")))
+        return Packed(Packing.FOLDER, label, folder)
+    if media_type.startswith(_MODEL_PACK) and ".v1.tar" in media_type:
+        _check_compression(media_type, label)
+        return Packed(Packing.TREE, label)
+    if media_type.startswith(_IMAGE_LAYERS):
+        if title:
+            return None
+        _check_compression(media_type, label)
+        return Packed(Packing.IMAGE, label, positions=(position,))
+    if media_type.endswith(_PACKED):
+        raise _unsupported(label, media_type, "layers of ModelPack, ORAS and images are unpacked")
+    return None
+
+
+def _check_compression(media_type: str, label: str) -> None:
+    _, is_tar, compression = media_type.rpartition(".tar")
+    if is_tar and compression not in _UNPACKABLE:
+        raise _unsupported(label, media_type, "push it as tar+gzip, or better as raw files")
+
+
+def _unsupported(label: str, media_type: str, advice: str) -> StalledError:
+    message = f"{label} is packed as {media_type[:100]!r}, which cannot be unpacked; {advice}"
+    return StalledError(Reason.ENTRY_UNSUPPORTED, message)
+
+
+def _once(files: Iterable[RemoteFile]) -> list[RemoteFile]:
+    """Returns the files with layers that an image applies several times as one, which need one fetch."""
+    found: dict[tuple[str, str | None], RemoteFile] = {}
+    for file in files:
+        key = (file.packed.scope if file.packed else file.name, file.sha256)
+        before = found.get(key)
+        if before is not None and before.packed and file.packed:
+            positions = before.packed.positions + file.packed.positions
+            found[key] = replace(before, packed=replace(before.packed, positions=positions))
+        else:
+            found[key] = file
+    return list(found.values())

@@ -21,7 +21,7 @@ from model_gallery.artifact import reference
 from model_gallery.artifact.digest import sha256_of_bytes
 from model_gallery.errors import StalledError
 from model_gallery.sources import challenge, listing
-from model_gallery.sources.base import RemoteFile
+from model_gallery.sources.base import Packed, RemoteFile
 from model_gallery.transport import answers
 from model_gallery.transport.authorize import Authorize, nobody
 from model_gallery.transport.client import Fetched, HttpClient
@@ -118,10 +118,11 @@ class Registry:
             )
         return parse_manifest(body, digest, fetched.headers.get("content-type", ""))
 
-    def blob(self, name: str, layer: Descriptor) -> RemoteFile:
-        """Returns the file that a layer is."""
+    def blob(self, name: str, layer: Descriptor, packed: Packed | None = None) -> RemoteFile:
+        """Returns the file that a layer is, or the archive."""
         url = f"{self._base}/blobs/sha256:{layer.sha256}"
-        return RemoteFile(name, url, layer.size_bytes, layer.sha256, authorize=self._access)
+        size, sha256 = layer.size_bytes, layer.sha256
+        return RemoteFile(name, url, size, sha256, authorize=self._access, packed=packed)
 
     @property
     def _base(self) -> str:

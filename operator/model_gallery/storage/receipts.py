@@ -71,12 +71,23 @@ class ReceiptArchive(BaseModel):
     Attributes:
         members: with paths below the folder of the archive; empty for one that is not unpacked yet, and for
             a file beside an archive that is on its way.
+        hides: of a layer of an image, what it hides of earlier ones.
+        scope: how it was unpacked (sources/base.py); empty: as a whole, or not yet.
+        cut: of a layer, the digest of what was wanted where members were left out; empty: none was.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     sha256: str
     members: tuple[ReceiptFile, ...] = ()
+    hides: tuple[str, ...] = ()
+    scope: str = ""
+    cut: str = ""
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether it is still to be unpacked, if it is an archive at all."""
+        return not (self.members or self.scope or self.cut)
 
 
 class Receipt(BaseModel):

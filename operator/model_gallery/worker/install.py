@@ -70,32 +70,35 @@ class Install:
         asked = self._as_recorded() if self._is_bare else archives.begin()
         if self.signed is not None:
             asked = self.signed.asked(asked)
-        wish = fetched = self.resolver.resolve(asked, self.volume, checked)
-        check_complete(wish.files)
+        source = self.resolver.resolve(asked, self.volume, checked)
+        archives.add_layers(source, asked.repository)
+        wish = source if self._is_bare else archives.begin_layers(source)
+        if not archives:
+            check_complete(wish.files)
         self._check_promises(wish)
-        if self.signed is not None and not archives.wanted:
+        if self.signed is not None and not archives:
             self.signed.path(wish.files)
         found = self._found(wish, checked)
         plan = planning.plan(self._wanted(wish), found)
         self._tell(plan, wish)
         if self.operation.plan_only:
-            return self._planned(plan, wish)
+            return self._planned(plan, source)
         room.check_quota(plan, self.operation.quota_bytes)
         staged = self._staged_bytes()
         sweep.make_room(self.volume, plan, staged)
         room.check_free(plan, staged, *self.volume.free())
         self.fetcher.good = checked.damaged
-        contents = {} if archives.wanted else self._signature_first(plan, wish)
+        contents = {} if archives else self._signature_first(plan, wish)
         if self.operation.fetch_only:
             self._contents(plan, wish, contents.keys() | _unpromised(wish))
-            return self._planned(plan, wish)
+            return self._planned(plan, source)
         contents |= self._contents(plan, wish, contents)
-        if not archives.wanted:
+        if not archives:
             self._check_signature(wish, contents, archives)
         fetched_bytes = sum(
             contents[step.wanted.path].size_bytes for step in plan.steps if step.fetch
         )
-        if archives.wanted:
+        if archives:
             wish, plan, found = self._unpacked(archives, wish, contents, checked)
         self.contents.check_indexes(wish.files)
         receipt = self._receipt(contents, plan, archives)
@@ -103,7 +106,7 @@ class Install:
         archives.settle(receipt.files)
         self._publish(receipt, plan, found, wish)
         self._clean(receipt, wish, archives.current)
-        return self._result(receipt, contents, wish, fetched, fetched_bytes)
+        return self._result(receipt, contents, wish, source, fetched_bytes)
 
     @property
     def _is_bare(self) -> bool:
@@ -124,6 +127,7 @@ class Install:
             found = self._found(wish, checked)
             wish = archives.without_clashes(wish, found)
             plan = planning.plan(self._wanted(wish), found)
+            room.check_quota(plan, self.operation.quota_bytes)
             self._check_signature(wish, contents, archives)
         except GalleryError:
             archives.discard()

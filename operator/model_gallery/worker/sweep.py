@@ -123,7 +123,7 @@ def remove_archives(
     others = [other for uid, other in everyone.items() if uid != receipt.uid]
     needed = {file.sha256 for file in kept}
     needed |= {file.sha256 for other in others for file in other.everything}
-    needed |= {one.sha256 for other in others for one in other.archives if not one.members}
+    needed |= {one.sha256 for other in others for one in other.archives if one.is_pending}
     blobs = sorted({archive.sha256 for archive in receipt.archives} - needed)
     carry_out(volume, Removal((), tuple(blobs)))
 

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 from model_gallery.api.conditions import Reason
-from model_gallery.artifact import tarstream, zipfolder
-from model_gallery.artifact.archive import Bounded, Member, Names, Window, broken, decompressed
+from model_gallery.artifact import imagelayer, tarstream, zipfolder
+from model_gallery.artifact.archive import (
+    Bounded,
+    Member,
+    Names,
+    Window,
+    broken,
+    decompressed,
+    unsafe,
+)
 from model_gallery.artifact.digest import Sha256
 from model_gallery.errors import StalledError
+from model_gallery.sources.base import Packed, Packing
 from model_gallery.storage.layout import Parts
 from model_gallery.storage.volume import Volume, translated
-from model_gallery.worker.contents import ReadAt
 
-__all__ = ["Unpack", "UnpackedFile"]
+__all__ = ["Unpack", "Unpacked", "UnpackedFile"]
 
 _RESERVE = 0.05
 _HEAD_BYTES = 512
@@ -36,6 +45,19 @@ class UnpackedFile:
     staged: Parts
 
 
+@dataclass(frozen=True, slots=True)
+class Unpacked:
+    """What came out of an archive.
+
+    Attributes:
+        files: in its order.
+        hides: of a layer of an image, what it hides of earlier ones (artifact/imagelayer.py).
+    """
+
+    files: tuple[UnpackedFile, ...]
+    hides: tuple[str, ...] = ()
+
+
 @dataclass(slots=True)
 class Unpack:
     """Unpacks the archives of one plan.
@@ -49,11 +71,11 @@ class Unpack:
     _names: Names = field(default_factory=Names)
     _number: int = 0
 
-    def run(self, path: str, archive: Parts) -> list[UnpackedFile]:
-        """Returns the files of an archive, in its order.
+    def run(self, packed: Packed, archive: Parts) -> Unpacked:
+        """Unpacks an archive.
 
         Args:
-            path: how messages name the archive.
+            packed: how to take its names.
             archive: where it lies, verified.
 
         Raises:
@@ -64,18 +86,49 @@ class Unpack:
         size = facts.size_bytes if facts else 0
         try:
             with self.volume.reading(archive) as read_at:
-                found = [*self._files(read_at, size)]
+                window = Window(read_at, size)
+                if packed.packing is Packing.IMAGE:
+                    return self._layer(window, size)
+                found = tuple(self._files(window, size, _judged(packed)))
             if not found:
                 raise broken("holds no files")
         except StalledError as error:
-            raise StalledError(error.reason, f"archive {path}: {error.message}") from error
-        return found
+            raise StalledError(error.reason, f"{packed.label}: {error.message}") from error
+        return Unpacked(found)
 
-    def _files(self, read_at: ReadAt, size: int) -> Iterator[UnpackedFile]:
-        for member in _members(Window(read_at, size), size):
-            name = self._names.take(member)
+    def _files(
+        self, window: Window, size: int, judged: Callable[[str], str]
+    ) -> Iterator[UnpackedFile]:
+        for member in _members(window, size):
+            name = self._names.take(replace(member, name=judged(member.name)))
             if name is not None:
                 yield self._keep(name, member)
+
+    def _layer(self, window: Window, size: int) -> Unpacked:
+        """Most layers of an image hold nothing of the model, and need not."""
+        found, hides = [], set()
+        stream = Bounded(decompressed(window, _head(window)), size)
+        for member in tarstream.members(stream, self._is_inside):
+            path = imagelayer.inner(member.name) or ""
+            hidden = imagelayer.hidden(path)
+            if hidden is not None:
+                self._names.count(member.name)
+                if member.is_folder:
+                    raise unsafe(f"member {member.name[:200]!r} is a whiteout and a folder")
+                hides.add(hidden)
+                continue
+            name = self._names.take(replace(member, name=path))
+            if name is not None:
+                found.append(self._keep(name, member))
+            elif path:
+                hides.add(imagelayer.folder(path))
+        return Unpacked(tuple(found), tuple(sorted(hides)))
+
+    def _is_inside(self, name: str) -> bool:
+        inside = imagelayer.inner(name) is not None
+        if not inside:
+            self._names.pass_over()
+        return inside
 
     def _keep(self, name: str, member: Member) -> UnpackedFile:
         self._check_free(name, member.size_bytes)
@@ -108,11 +161,30 @@ class Unpack:
 
 
 def _members(file: Window, size: int) -> Iterator[Member]:
-    head = file.read(_HEAD_BYTES)
-    file.seek(0)
+    head = _head(file)
     if head.startswith(zipfolder.MAGIC):
         return zipfolder.members(file, size)
     return tarstream.members(Bounded(decompressed(file, head), size))
+
+
+def _head(file: Window) -> bytes:
+    head = file.read(_HEAD_BYTES)
+    file.seek(0)
+    return head
+
+
+def _judged(packed: Packed) -> Callable[[str], str]:
+    """Returns what gives the names of members the form in which they are published, or refuses them."""
+    if packed.packing is Packing.FOLDER and packed.folder:
+        return partial(_below, packed.folder)
+    return str
+
+
+def _below(folder: str, name: str) -> str:
+    name = name.removeprefix("./")
+    if name != folder and not name.startswith(f"{folder}/"):
+        raise unsafe(f"member {name[:200]!r} lies outside of {folder[:200]!r}, which the layer is")
+    return name
 
 
 def _write(opened: int, block: bytes) -> None:

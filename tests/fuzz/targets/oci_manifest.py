@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from fuzz.targets.guard import allowed
-from model_gallery.protocol.operation import NetworkPolicy
+from model_gallery.protocol.operation import NetworkPolicy, Repository, RepositoryKind
 from model_gallery.sources import listing, oci
 from model_gallery.sources.registry import Registry, parse_manifest
 from model_gallery.transport.client import HttpClient
@@ -34,6 +34,9 @@ SEEDS = (
     ).encode(),
 )
 _REGISTRY = Registry(HttpClient(NetworkPolicy()), NO_CREDENTIALS, "https://example.org/o/r")
+_WANTED = Repository(
+    kind=RepositoryKind.OCI, url=_REGISTRY.url, include=("*.gguf", "a/"), exclude=("b",)
+)
 
 
 def one(data: bytes) -> None:
@@ -44,4 +47,5 @@ def one(data: bytes) -> None:
             if manifest.manifests:
                 oci._chosen(manifest)
             else:
-                listing.chosen(oci._files(_REGISTRY, manifest, "r"), ("*.gguf", "a/"), ("b",))
+                files = oci._files(_REGISTRY, manifest, _WANTED)
+                listing.chosen(files, _WANTED.include, _WANTED.exclude)

@@ -17,7 +17,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import NetworkPolicy, Repository, RepositoryKind
 from model_gallery.sources import registry
-from model_gallery.sources.base import Resolution
+from model_gallery.sources.base import Packing, Resolution
 from model_gallery.sources.oci import OciSource
 from model_gallery.sources.ollama import OllamaSource
 from model_gallery.transport.client import HttpClient
@@ -30,13 +30,16 @@ INDEX = "application/vnd.oci.image.index.v1+json"
 WEIGHTS = b"weights" * 40
 HEX = hashlib.sha256(WEIGHTS).hexdigest()
 TITLE = "org.opencontainers.image.title"
+IMAGE_LAYER = "application/vnd.oci.image.layer.v1.tar"
 USER = Credentials(True, frozenset({"127.0.0.1"}), {"username": "me", "password": SECRET})
 BASIC = "Basic " + base64.b64encode(f"me:{SECRET}".encode()).decode()
 
 
-def layer(title: str = "m.gguf", **more: Any) -> dict[str, Any]:
+def layer(title: str = "m.gguf", *, unpack: bool = False, **more: Any) -> dict[str, Any]:
     media_type = "application/octet-stream"
     annotations = {TITLE: title} if title else {}
+    if unpack:
+        annotations["io.deis.oras.content.unpack"] = "true"
     start = {"mediaType": media_type, "digest": f"sha256:{HEX}", "size": len(WEIGHTS)}
     return {**start, "annotations": annotations, **more}
 
@@ -166,11 +169,9 @@ def test_what_is_no_digest_is_refused(
         ([layer("a"), layer("b", size=1)], Reason.SOURCE_INVALID),
         ([layer() for _ in range(1001)], Reason.SOURCE_INVALID),
         ([None], Reason.SOURCE_INVALID),
-        (
-            [layer(mediaType="application/vnd.oci.image.layer.v1.tar+gzip")],
-            Reason.ENTRY_UNSUPPORTED,
-        ),
-        ([layer(mediaType="application/vnd.cncf.model.weight.v1.tar")], Reason.ENTRY_UNSUPPORTED),
+        ([layer(mediaType="application/vnd.other.v1.tar+gzip")], Reason.ENTRY_UNSUPPORTED),
+        ([layer("../x", mediaType=IMAGE_LAYER, unpack=True)], Reason.UNSAFE_PATH),
+        ([layer("/x", mediaType=IMAGE_LAYER, unpack=True)], Reason.UNSAFE_PATH),
     ],
 )
 def test_layers_that_cannot_be_files(
@@ -461,24 +462,89 @@ def test_documents_that_are_two_things(document: dict[str, Any], content_type: s
     assert caught.value.reason is Reason.SOURCE_INVALID
 
 
+MODEL_PACK = "application/vnd.cncf.model.weight.v1."
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+TREE, FOLDER, IMAGE = Packing.TREE, Packing.FOLDER, Packing.IMAGE
+LAYERS: dict[str, tuple[dict[str, Any], Packing | None]] = {
+    "a file of ORAS": (layer(mediaType=IMAGE_LAYER), None),
+    "an archive that ORAS took for a file": (layer("m.tgz", mediaType=f"{IMAGE_LAYER}+gzip"), None),
+    "a folder of ORAS": (layer("d", mediaType=f"{IMAGE_LAYER}+gzip", unpack=True), FOLDER),
+    "a folder of ORAS, of a type of its own": (layer("d/", mediaType="a/b", unpack=True), FOLDER),
+    "the folder that ORAS ran in": (
+        layer(".", mediaType=f"{IMAGE_LAYER}+gzip", unpack=True),
+        FOLDER,
+    ),
+    "raw": (layer(mediaType=f"{MODEL_PACK}raw"), None),
+    "a tar of ModelPack": (layer(mediaType=f"{MODEL_PACK}tar"), TREE),
+    "a tar of ModelPack, compressed": (layer("", mediaType=f"{MODEL_PACK}tar+gzip"), TREE),
+    "documents": (layer("d", mediaType="application/vnd.cncf.model.doc.v1.tar; x=y"), TREE),
+    "an image's layer": (layer("", mediaType=IMAGE_LAYER), IMAGE),
+    "compressed": (layer("", mediaType=f"{IMAGE_LAYER}+gzip"), IMAGE),
+    "docker's": (layer("", mediaType=f"{DOCKER_LAYER}.gzip"), IMAGE),
+    "docker's, uncompressed": (layer("", mediaType=DOCKER_LAYER), IMAGE),
+}
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_what_a_layer_is_stands_in_the_manifest(
+    server: Scripted, client: HttpClient, case: str
+) -> None:
+    """Packed layers have names that are nobody's, and no pattern leaves out what is not known yet."""
+    one, packing = LAYERS[case]
+    put(server, manifest(one), "latest")
+
+    found = resolve(server, client, include=("m.*",))
+
+    (file,) = found.files
+    assert (file.packed.packing if file.packed else None) is packing
+    assert file.name == (f"0000-{HEX[:12]}.layer" if packing else one["annotations"][TITLE])
+    assert (file.sha256, content(client, file)) == (HEX, WEIGHTS)
+
+
 @pytest.mark.parametrize(
-    ("notes", "is_file"),
+    ("one", "shown"),
     [
-        ({TITLE: "m.gguf"}, True),
-        ({TITLE: "folder", "io.deis.oras.content.unpack": "true"}, False),
-        ({}, False),
+        (layer("", mediaType=f"{IMAGE_LAYER}+zstd"), "tar+zstd"),
+        (layer("", mediaType=f"{DOCKER_LAYER}.zstd"), "tar.zstd"),
+        (layer("w", mediaType=f"{MODEL_PACK}tar+zstd"), "layer 'w' is packed"),
+        (layer("w", mediaType=f"{IMAGE_LAYER}+zstd", unpack=True), "tar+zstd"),
+        (layer("", mediaType=f"{IMAGE_LAYER}+gzip+encrypted"), "+encrypted"),
     ],
 )
-def test_what_oras_calls_a_tar_is_a_file_unless_it_was_packed(
-    server: Scripted, client: HttpClient, notes: dict[str, str], is_file: bool
+def test_what_cannot_be_unpacked_is_told_before_it_is_fetched(
+    server: Scripted, client: HttpClient, one: dict[str, Any], shown: str
 ) -> None:
-    tar = layer(mediaType="application/vnd.oci.image.layer.v1.tar", annotations=notes)
-    put(server, manifest(tar), "latest")
+    put(server, manifest(one), "latest")
 
-    with contextlib.nullcontext() if is_file else pytest.raises(StalledError) as caught:
-        assert resolve(server, client).files[0].name == "m.gguf"
+    with pytest.raises(StalledError, match="push it as tar") as caught:
+        resolve(server, client)
 
-    assert is_file or caught.value.reason is Reason.ENTRY_UNSUPPORTED
+    assert caught.value.reason is Reason.ENTRY_UNSUPPORTED
+    assert shown in caught.value.message
+    assert len(server.asked) == 1
+
+
+def test_a_layer_that_is_left_out_by_its_own_name_is_not_judged(
+    server: Scripted, client: HttpClient
+) -> None:
+    bad = layer("docs", mediaType=f"{MODEL_PACK}tar+zstd", digest=f"sha256:{'a' * 64}", size=1)
+    put(server, manifest(bad, layer()), "latest")
+
+    assert [file.name for file in resolve(server, client, exclude=("docs",)).files] == ["m.gguf"]
+
+
+def test_a_layer_that_an_image_applies_twice_is_fetched_once(
+    server: Scripted, client: HttpClient
+) -> None:
+    other = layer("", mediaType=IMAGE_LAYER, digest=f"sha256:{'a' * 64}", size=1)
+    twice = layer("", mediaType=IMAGE_LAYER)
+    put(server, manifest(twice, other, twice), "latest")
+
+    first, second = resolve(server, client).files
+
+    assert first.packed is not None
+    assert second.packed is not None
+    assert (first.packed.positions, second.packed.positions) == ((0, 2), (1,))
 
 
 def test_a_message_can_be_written_whatever_the_manifest_says(

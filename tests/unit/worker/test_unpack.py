@@ -22,12 +22,14 @@ from model_gallery.api.conditions import Reason
 from model_gallery.artifact import archive as rules
 from model_gallery.artifact.digest import sha256_of_bytes
 from model_gallery.errors import StalledError
+from model_gallery.sources.base import Packed, Packing
 from model_gallery.storage.volume import Volume
 from model_gallery.worker.unpack import Unpack
 from support.archivemake import COMPRESSED, pax_record, tar, tar_block, tar_raw, zipped
 
 STAGING = (".modelgallery", "staging", "u", "p.unpacked")
 X = tar_block(b"x", b"content of x")
+PLAIN = Packed(Packing.TREE, "archive a.tar")
 
 
 @pytest.fixture
@@ -37,12 +39,12 @@ def root(tmp_path: Path) -> Path:
     return folder
 
 
-def unpack(root: Path, packed: bytes) -> dict[str, bytes]:
+def unpack(root: Path, packed: bytes, how: Packed = PLAIN) -> dict[str, bytes]:
     """Returns the members by name, as they lie in staging."""
     (root / "packed").write_bytes(packed)
     volume = Volume(root)
     try:
-        found = Unpack(volume, STAGING).run("a.tar", ("packed",))
+        found = Unpack(volume, STAGING).run(how, ("packed",)).files
     finally:
         volume.close()
     assert len({one.name for one in found}) == len(found)
@@ -122,7 +124,10 @@ UNSAFE = {
     "a block device": (tar_block(b"d", kind=b"4"), "'d' is a device"),
     "a FIFO": (tar_block(b"d", kind=b"6"), "'d' is a FIFO"),
     "a sparse file": (tar_block(b"d", kind=b"S"), "'d' is a sparse file"),
-    "a long link": (tar_block(b"d", b"x", kind=b"K"), "'d' is a link with a long name"),
+    "a long link": (
+        tar_block(b"l", b"x", kind=b"K") + tar_block(b"d", kind=b"2"),
+        "'d' is a link with a long name",
+    ),
     "an unknown kind": (tar_block(b"d", kind=b"Z"), "'d' is of the unknown kind"),
     "a sparse file by pax": (pax(("GNU.sparse.major", "1")) + X, "GNU.sparse.major"),
     "a sparse size for all": (pax(("GNU.sparse.size", "9"), kind=b"g") + X, "GNU.sparse.size"),
@@ -240,7 +245,7 @@ def test_unpacking_is_done_in_constant_memory(root: Path) -> None:
     volume = Volume(root)
     tracemalloc.start()
 
-    Unpack(volume, STAGING).run("a", ("packed",))
+    Unpack(volume, STAGING).run(PLAIN, ("packed",))
 
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
