@@ -18,7 +18,7 @@ COPY requirements.lock wheel[s] wheels/
 RUN python3 -m venv /opt/model-gallery \
  && if ls wheels/*.whl >/dev/null 2>&1; then index="--no-index --find-links wheels"; else index=""; fi \
  && /opt/model-gallery/bin/pip install --no-cache-dir --no-compile --disable-pip-version-check \
-      $index --require-hashes -r wheels/requirements.lock
+      $index --no-deps --require-hashes -r wheels/requirements.lock
 COPY pyproject.toml README.md ./
 COPY operator operator
 # Bytecode is compiled here, once, and never checked against its source: the root is read-only, and a

@@ -16,7 +16,7 @@ from model_gallery.artifact.signature import MAX_BYTES
 from model_gallery.protocol import operation
 from support.archivemake import tar
 from support.faultserver import CLOSE, FaultServer, answer, serve
-from support.signmake import MODEL, bundle, key, recorded, statement
+from support.signmake import IDENTITY, MODEL, authority, bundle, key, recorded, root, statement
 from support.worker import MIB, Worker
 
 MISSING, INVALID = (37, "SignatureMissing"), (38, "SignatureInvalid")
@@ -84,6 +84,14 @@ def number(files: Mapping[str, bytes], name: str) -> str:
 
 def asking(worker: Worker, files: list[dict[str, Any]], *keys: str, **more: Any) -> dict[str, Any]:
     return worker.install(*files, signatureKeys=keys or [key()], **more)
+
+
+def by_identity(
+    worker: Worker, files: list[dict[str, Any]], trusted: str = "root", **who: str
+) -> dict[str, Any]:
+    worker.environment[operation.ENV_TRUSTED_ROOT] = str(root(trusted))
+    named = [{**IDENTITY, **who}]
+    return worker.install(*files, signatureIdentities=named, ownTrustedRoot=True)
 
 
 def receipts(worker: Worker) -> list[str]:
@@ -275,6 +283,125 @@ def test_a_repair_is_signed_too(server: FaultServer, worker: Worker) -> None:
     assert worker.run(repair)[0] == 0
     assert worker.published() == digests(SIGNED, "m/")
     assert worker.run({**repair, "signatureKeys": [key("other")]})[0] == 38
+
+
+# By identity and by certificate
+
+
+def test_by_identity(server: FaultServer, worker: Worker) -> None:
+    files = {**MODEL, "model.sig": recorded("keyless/signed")}
+
+    code, result = worker.run(by_identity(worker, listed(server, files)))
+
+    assert (code, result.message) == (0, "")
+    assert worker.published() == digests(files, "m/")
+    assert all(not place.startswith("tmp") for place in worker.everything())
+
+
+def test_by_certificate(server: FaultServer, worker: Worker) -> None:
+    files = {**MODEL, "model.sig": recorded("certificates/signed")}
+    wish = worker.install(*listed(server, files), signatureAuthorities=[authority()])
+
+    assert worker.run(wish)[0] == 0
+    assert worker.published() == digests(files, "m/")
+
+
+@pytest.mark.parametrize("name", ["p256", "certificates/signed", "keyless/signed"])
+def test_any_way_to_know_the_signer_is_enough(
+    server: FaultServer, worker: Worker, name: str
+) -> None:
+    files = {**MODEL, "model.sig": recorded(name)}
+    wish = by_identity(worker, listed(server, files))
+
+    code, result = worker.run(
+        {**wish, "signatureKeys": [key()], "signatureAuthorities": [authority()]}
+    )
+
+    assert (code, result.message) == (0, "")
+
+
+NOBODYS: dict[str, tuple[str, dict[str, str], str]] = {
+    "of another subject": ("signed", {"subject": "mallory@example.org"}, "is signed by"),
+    "of another issuer": ("signed", {"issuer": "https://evil.example.org"}, "is signed by"),
+    "under another root": ("signed", {"trusted": "other"}, "holds no authority"),
+    "by an expired certificate": ("expired", {}, "not valid when the log took"),
+    "by a key": ("../p256", {}, "nobody's identity"),
+}
+
+
+@pytest.mark.parametrize(("name", "who", "word"), NOBODYS.values(), ids=NOBODYS.keys())
+def test_identities_that_nobody_trusts(
+    server: FaultServer, worker: Worker, name: str, who: dict[str, str], word: str
+) -> None:
+    files = {**MODEL, "model.sig": recorded(f"keyless/{name}")}
+
+    code, result = worker.run(by_identity(worker, listed(server, files), **who))
+
+    assert (code, result.reason) == INVALID
+    assert word in result.message
+    assert worker.published() == {}
+    assert receipts(worker) == []
+
+
+def test_a_log_that_says_nothing(server: FaultServer, worker: Worker) -> None:
+    content = json.loads(recorded("keyless/signed"))
+    content["verificationMaterial"]["tlogEntries"] = []
+    files = {**MODEL, "model.sig": json.dumps(content).encode()}
+
+    code, result = worker.run(by_identity(worker, listed(server, files)))
+
+    assert (code, result.reason) == INVALID
+    assert "log entry" in result.message
+
+
+def test_an_identity_signs_files_and_no_name(server: FaultServer, worker: Worker) -> None:
+    files = {
+        **MODEL,
+        WEIGHTS: flipped(MODEL[WEIGHTS], 9),
+        "model.sig": recorded("keyless/signed"),
+    }
+
+    code, result = worker.run(by_identity(worker, listed(server, files)))
+
+    assert (code, result.reason) == INVALID
+    assert f"'m/{WEIGHTS}' has the sha256" in result.message
+
+
+@pytest.mark.parametrize("content", [b"", b"{}", b"[" * 100_000, b"\xff", recorded("p256")])
+def test_a_root_that_is_none_is_told_before_anything_is_asked_for(
+    server: FaultServer, worker: Worker, tmp_path: Path, content: bytes
+) -> None:
+    files = {**MODEL, "model.sig": recorded("keyless/signed")}
+    wish = by_identity(worker, listed(server, files))
+    (tmp_path / "root.json").write_bytes(content)
+    worker.environment[operation.ENV_TRUSTED_ROOT] = str(tmp_path / "root.json")
+
+    code, result = worker.run(wish)
+
+    assert (code, result.reason) == (50, "InvalidSpec")
+    assert "trusted_root.json" in result.message
+    assert server.asked == []
+
+
+def test_a_root_that_did_not_come_is_not_the_public_one(
+    server: FaultServer, worker: Worker
+) -> None:
+    wish = by_identity(worker, listed(server, SIGNED))
+    del worker.environment[operation.ENV_TRUSTED_ROOT]
+
+    assert worker.run(wish)[1].reason == "InvalidSpec"
+
+
+def test_the_public_root_comes_with_the_worker(server: FaultServer, worker: Worker) -> None:
+    """Nothing of it is fetched, and no home is needed: the test's instance is not the public one."""
+    files = {**MODEL, "model.sig": recorded("keyless/signed")}
+    wish = by_identity(worker, listed(server, files))
+    worker.environment["HOME"] = "/proc/nobody"
+
+    code, result = worker.run({**wish, "ownTrustedRoot": False})
+
+    assert (code, result.reason) == INVALID
+    assert "the trusted root holds no authority of its certificate" in result.message
 
 
 # Repositories

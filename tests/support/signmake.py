@@ -5,14 +5,25 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
-__all__ = ["MODEL", "RECORDED", "bundle", "key", "recorded", "statement"]
+__all__ = [
+    "IDENTITY",
+    "MODEL",
+    "RECORDED",
+    "authority",
+    "bundle",
+    "key",
+    "recorded",
+    "root",
+    "statement",
+    "with_certificates",
+]
 
 RECORDED = Path(__file__).parents[1] / "data" / "signatures"
 _FOLDER = RECORDED / "model"
@@ -22,17 +33,36 @@ MODEL: Mapping[str, bytes] = {
     if path.is_file()
 }
 """The files of the recorded model, by name."""
+IDENTITY: Mapping[str, str] = json.loads((RECORDED / "keyless" / "index.json").read_text())
+"""Who has signed what lies in keyless/: issuer and subject."""
 _TYPE = "application/vnd.in-toto+json"
 
 
 def recorded(name: str) -> bytes:
-    """Returns a bundle that model-signing made (tests/data/signatures/make.py)."""
+    """Returns a bundle that model-signing made, or one of sigstore-go's (tests/data/signatures/)."""
     return (RECORDED / f"{name}.sig").read_bytes()
 
 
 def key(name: str = "p256") -> str:
     """Returns a recorded public key in PEM."""
     return (RECORDED / f"{name}.pub").read_text()
+
+
+def authority(name: str = "root") -> str:
+    """Returns a recorded certificate authority in PEM."""
+    return (RECORDED / "certificates" / f"{name}.pem").read_text()
+
+
+def root(name: str = "root") -> Path:
+    """Returns where a recorded trusted root of Sigstore lies."""
+    return RECORDED / "keyless" / f"{name}.json"
+
+
+def with_certificates(content: bytes, certificates: Sequence[bytes]) -> bytes:
+    """Returns a bundle with other certificates, in DER, the signer's first."""
+    raw = [{"rawBytes": base64.b64encode(one).decode()} for one in certificates]
+    material = {"x509CertificateChain": {"certificates": raw}}
+    return json.dumps({**json.loads(content), "verificationMaterial": material}).encode()
 
 
 def statement(files: Mapping[str, bytes], **predicate: Any) -> dict[str, Any]:

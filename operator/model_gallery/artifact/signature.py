@@ -4,9 +4,10 @@
      +-- dsseEnvelope      payload, and one signature over its type and bytes (DSSE v1)
           +-- statement    in-toto v1: which files, with the sha256 of each
 
-Only what a key has signed is read: the statement is parsed after its signature holds. The key's hint in
-the bundle is nobody's word and is not looked at. Imported where a Gallery's policy asks for signatures
-and nowhere else, since `cryptography` costs memory and start-up time (docs/decisions/0012).
+Only what somebody trusted has signed is read: the statement is parsed after its signature holds. Who that
+is, a `Trust` says: public keys (here), certificates (`certificates.py`), identities (`identities.py`). The
+key's hint in the bundle is nobody's word and is not looked at. Imported where a Gallery's policy asks for
+signatures and nowhere else, since `cryptography` costs memory and start-up time (docs/decisions/0012).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import base64
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Protocol, TypeGuard, TypeVar
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -27,13 +28,27 @@ from model_gallery.artifact.digest import Sha256
 from model_gallery.artifact.formats import bounded_json
 from model_gallery.errors import StalledError
 
-__all__ = ["MAX_BYTES", "NAME", "Manifest", "PublicKey", "public_keys", "verify"]
+__all__ = [
+    "MAX_BYTES",
+    "NAME",
+    "Bundle",
+    "Keys",
+    "Manifest",
+    "Trust",
+    "holds",
+    "invalid",
+    "is_usable",
+    "public_keys",
+    "verify",
+]
 
 NAME = "model.sig"
 """What the project calls the bundle; it lies beside the files that it speaks of."""
 MAX_BYTES = 8 * 1024 * 1024
 """A bundle of 30,000 files is smaller; a source resolves to 20,000 at most."""
 
+_MAX_CERTIFICATES = 16
+"""More than any chain in use has."""
 _PAYLOAD_TYPE = "application/vnd.in-toto+json"
 _HASHES: Mapping[str, type[hashes.HashAlgorithm]] = {
     "secp256r1": hashes.SHA256,
@@ -79,27 +94,97 @@ class Manifest:
         return any(name == path or name.startswith(f"{path}/") for path in self.ignored)
 
 
-def public_keys(pems: Sequence[str]) -> tuple[PublicKey, ...]:
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A bundle as it was read; nothing of it is verified.
+
+    Attributes:
+        raw: the JSON text.
+        payload: what the envelope holds.
+        signature: over `message`.
+        certificates: in DER, the signer's first; empty where the bundle brings none.
+    """
+
+    raw: bytes
+    payload: bytes
+    signature: bytes
+    certificates: tuple[bytes, ...]
+
+    @property
+    def message(self) -> bytes:
+        """The bytes that are signed: the payload and its type, in the form of DSSE."""
+        head = f"DSSEv1 {len(_PAYLOAD_TYPE)} {_PAYLOAD_TYPE} {len(self.payload)} "
+        return head.encode() + self.payload
+
+
+class Trust(Protocol):
+    """One way to know a signer."""
+
+    def payload(self, bundle: Bundle) -> bytes:
+        """Returns what somebody trusted has signed.
+
+        Raises:
+            StalledError: SignatureInvalid, with why nobody has.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """Trust in whoever holds one of some private keys."""
+
+    keys: tuple[PublicKey, ...]
+
+    def payload(self, bundle: Bundle) -> bytes:
+        """Returns what one of the keys has signed.
+
+        Raises:
+            StalledError: SignatureInvalid, where none has.
+        """
+        if not any(holds(key, bundle) for key in self.keys):
+            raise invalid("no key in policy.signatures of the Gallery has made this signature")
+        return bundle.payload
+
+
+def public_keys(pems: Sequence[str]) -> Keys:
     """Returns the keys of a policy.
 
     Raises:
         StalledError: InvalidSpec, with the number of the first text that is no usable key.
     """
-    return tuple(_public_key(number, pem) for number, pem in enumerate(pems))
+    return Keys(tuple(_public_key(number, pem) for number, pem in enumerate(pems)))
 
 
-def verify(bundle: bytes, keys: Sequence[PublicKey]) -> Manifest:
-    """Returns what one of the keys has signed.
+def verify(bundle: bytes, trusted: Sequence[Trust]) -> Manifest:
+    """Returns what a signer has signed whom one of the ways to trust knows.
 
     Raises:
-        StalledError: SignatureInvalid, with what is wrong.
+        StalledError: SignatureInvalid, with what is wrong; of several ways, by each.
     """
     try:
-        payload = _signed(bundle, keys)
+        payload = _signed(_read(bundle), trusted)
         statement = _parsed(_Statement, payload, "what it signs")
         return _manifest(statement)
     except StalledError as error:
-        raise StalledError(Reason.SIGNATURE_INVALID, f"{NAME}: {error.message}") from error
+        raise invalid(f"{NAME}: {error.message}") from error
+
+
+def is_usable(key: object) -> TypeGuard[PublicKey]:
+    """Whether a key is of a curve that models are signed with."""
+    return isinstance(key, PublicKey) and key.curve.name in _HASHES
+
+
+def holds(key: PublicKey, bundle: Bundle) -> bool:
+    """Whether a key has made the signature of a bundle."""
+    try:
+        key.verify(bundle.signature, bundle.message, ec.ECDSA(_HASHES[key.curve.name]()))
+    except InvalidSignature:
+        return False
+    return True
+
+
+def invalid(problem: str) -> StalledError:
+    """Returns the error of a signature that does not hold."""
+    return StalledError(Reason.SIGNATURE_INVALID, problem)
 
 
 class _Part(BaseModel):
@@ -116,8 +201,22 @@ class _Envelope(_Part):
     signatures: tuple[_Signature, ...] = Field(min_length=1, max_length=1)
 
 
+class _Certificate(_Part):
+    raw_bytes: str
+
+
+class _Chain(_Part):
+    certificates: tuple[_Certificate, ...] = Field(max_length=_MAX_CERTIFICATES)
+
+
+class _Material(_Part):
+    certificate: _Certificate | None = None
+    x509_certificate_chain: _Chain | None = None
+
+
 class _Bundle(_Part):
     dsse_envelope: _Envelope
+    verification_material: _Material = _Material()
 
 
 class _Digests(_Part):
@@ -159,7 +258,7 @@ def _public_key(number: int, pem: str) -> PublicKey:
         key = serialization.load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         key = None
-    if not isinstance(key, PublicKey) or key.curve.name not in _HASHES:
+    if not is_usable(key):
         raise StalledError(
             Reason.INVALID_SPEC,
             f"policy.signatures.publicKeys[{number}] of the Gallery is no public key of the curves"
@@ -168,24 +267,30 @@ def _public_key(number: int, pem: str) -> PublicKey:
     return key
 
 
-def _signed(bundle: bytes, keys: Sequence[PublicKey]) -> bytes:
-    """Returns the payload of a bundle that one of the keys has signed."""
-    if len(bundle) > MAX_BYTES:
-        raise _invalid(f"has more than {MAX_BYTES} bytes")
-    envelope = _parsed(_Bundle, bundle, "the bundle").dsse_envelope
-    payload, signature = _decoded(envelope.payload), _decoded(envelope.signatures[0].sig)
-    head = f"DSSEv1 {len(_PAYLOAD_TYPE)} {_PAYLOAD_TYPE} {len(payload)} "
-    if not any(_holds(key, signature, head.encode() + payload) for key in keys):
-        raise _invalid("no key in policy.signatures of the Gallery has made this signature")
-    return payload
+def _read(text: bytes) -> Bundle:
+    if len(text) > MAX_BYTES:
+        raise invalid(f"has more than {MAX_BYTES} bytes")
+    found = _parsed(_Bundle, text, "the bundle")
+    material = found.verification_material
+    chain = material.x509_certificate_chain.certificates if material.x509_certificate_chain else ()
+    certificates = (material.certificate, *chain) if material.certificate else chain
+    envelope = found.dsse_envelope
+    return Bundle(
+        text,
+        _decoded(envelope.payload),
+        _decoded(envelope.signatures[0].sig),
+        tuple(_decoded(certificate.raw_bytes) for certificate in certificates),
+    )
 
 
-def _holds(key: PublicKey, signature: bytes, message: bytes) -> bool:
-    try:
-        key.verify(signature, message, ec.ECDSA(_HASHES[key.curve.name]()))
-    except InvalidSignature:
-        return False
-    return True
+def _signed(bundle: Bundle, trusted: Sequence[Trust]) -> bytes:
+    problems: list[str] = []
+    for trust in trusted:
+        try:
+            return trust.payload(bundle)
+        except StalledError as error:
+            problems.append(error.message)
+    raise invalid("; ".join(problems))
 
 
 def _manifest(statement: _Statement) -> Manifest:
@@ -193,11 +298,11 @@ def _manifest(statement: _Statement) -> Manifest:
     root = Sha256()
     for resource in statement.predicate.resources:
         if resource.name in digests:
-            raise _invalid(f"names {resource.name[:200]!r} twice")
+            raise invalid(f"names {resource.name[:200]!r} twice")
         digests[resource.name] = resource.digest
         root.update(bytes.fromhex(resource.digest))
     if root.hexdigest() != statement.subject[0].digest.sha256:
-        raise _invalid("the digest of its subject is not that of the files it names")
+        raise invalid("the digest of its subject is not that of the files it names")
     return Manifest(digests, statement.predicate.serialization.ignore_paths)
 
 
@@ -208,15 +313,11 @@ def _parsed(kind: type[_Message], text: bytes, what: str) -> _Message:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         where = ".".join(str(part) for part in first["loc"])
-        raise _invalid(f"{what} cannot be used at {where[:200]}: {first['msg'][:200]}") from error
+        raise invalid(f"{what} cannot be used at {where[:200]}: {first['msg'][:200]}") from error
 
 
 def _decoded(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError as error:
-        raise _invalid("the bundle holds something that is no base64") from error
-
-
-def _invalid(problem: str) -> StalledError:
-    return StalledError(Reason.SIGNATURE_INVALID, problem)
+        raise invalid("the bundle holds something that is no base64") from error

@@ -18,6 +18,7 @@ __all__ = [
     "ENV_OPERATION_FILE",
     "ENV_PROXY",
     "ENV_SOURCE",
+    "ENV_TRUSTED_ROOT",
     "MAX_ENV_BYTES",
     "AnyOperation",
     "Document",
@@ -29,6 +30,7 @@ __all__ = [
     "Repository",
     "RepositoryKind",
     "ScanOperation",
+    "SignerIdentity",
     "VerifyOperation",
     "WantedFile",
     "parse",
@@ -46,6 +48,8 @@ ENV_PROXY = "MODEL_GALLERY_PROXY_CREDENTIALS"
 """Environment variable that names the folder of the Secret for the proxy; unset without one."""
 ENV_SOURCE = "MODEL_GALLERY_SOURCE"
 """Environment variable that names the folder of the claim that files are copied from."""
+ENV_TRUSTED_ROOT = "MODEL_GALLERY_TRUSTED_ROOT"
+"""Environment variable that names a file with Sigstore's trusted root; unset without."""
 MAX_ENV_BYTES = 64 * 1024
 """Above this many bytes the operation travels in a ConfigMap; execve limits one string to 128 KiB."""
 
@@ -144,6 +148,13 @@ class NetworkPolicy(_Message):
     stall_seconds: float = 60.0
 
 
+class SignerIdentity(_Message):
+    """A signer, and who says that it is he; both to the letter."""
+
+    issuer: str
+    subject: str
+
+
 class InstallOperation(_Message):
     """Fetch, verify and publish.
 
@@ -159,8 +170,11 @@ class InstallOperation(_Message):
         fetch_only: bring the contents whose digests are promised onto the volume, and publish nothing.
         keep_seconds: how long contents of an earlier plan stay for a way back.
         checksums_required: whether a file without a promised digest is refused.
-        signature_keys: public keys in PEM, one of which must have signed the files; empty: no signature
-            is asked for.
+        signature_keys: public keys in PEM. Where any of these three is not empty, the files must be
+            signed by one whom any of them knows.
+        signature_authorities: certificates in PEM of who vouches for signers.
+        signature_identities: who may prove to a Sigstore instance to be the signer.
+        own_trusted_root: whether ENV_TRUSTED_ROOT must name that instance; else it is the public one.
         quota_bytes: most bytes that this Model's files may have; None: no limit.
         from_receipt: the files and documents are those of the receipt, at the addresses that it
             remembers, whatever the operation names.
@@ -181,8 +195,16 @@ class InstallOperation(_Message):
     keep_seconds: int = 0
     checksums_required: bool = False
     signature_keys: tuple[str, ...] = ()
+    signature_authorities: tuple[str, ...] = ()
+    signature_identities: tuple[SignerIdentity, ...] = ()
+    own_trusted_root: bool = False
     quota_bytes: int | None = None
     from_receipt: bool = False
+
+    @property
+    def asks_for_signature(self) -> bool:
+        """Whether the files must be signed."""
+        return bool(self.signature_keys or self.signature_authorities or self.signature_identities)
 
 
 class VerifyOperation(_Message):

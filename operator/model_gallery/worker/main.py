@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, assert_never
@@ -112,18 +113,21 @@ def _install(
         repository = _repository(wish.repository.kind, client, credentials, volume, mounted)
     contents = Contents(wish.safe_formats)
     fetch = Fetch(wish, volume, source, reporter, contents, mounted)
-    resolver, signed = Resolver(source, repository), _signed(wish, volume)
+    resolver, signed = Resolver(source, repository), _signed(wish, volume, environment)
     return Install(wish, volume, resolver, fetch, contents, reporter, signed)
 
 
-def _signed(wish: operation.InstallOperation, volume: Volume) -> Signed | None:
+def _signed(
+    wish: operation.InstallOperation, volume: Volume, environment: Mapping[str, str]
+) -> Signed | None:
     """Returns the signature that is asked for; a Job without one does not import how to verify it."""
-    if not wish.signature_keys:
+    if not wish.asks_for_signature:
         return None
-    from model_gallery.artifact import signature  # noqa: PLC0415
+    from model_gallery.worker import trust  # noqa: PLC0415
     from model_gallery.worker.signature import Signed  # noqa: PLC0415
 
-    return Signed(wish, volume, signature.public_keys(wish.signature_keys))
+    root = environment.get(operation.ENV_TRUSTED_ROOT, "")
+    return Signed(wish, volume, trust.trusted(wish, root, datetime.now(UTC)))  # noqa: TID251
 
 
 def _repository(

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact import signature
-from model_gallery.artifact.signature import Manifest, PublicKey
+from model_gallery.artifact.signature import Manifest, Trust
 from model_gallery.errors import StalledError, TransientError
 from model_gallery.protocol.operation import InstallOperation
 from model_gallery.sources.base import RemoteFile
@@ -23,11 +23,15 @@ __all__ = ["Signed"]
 
 @dataclass(slots=True)
 class Signed:
-    """The signature of one operation's files."""
+    """The signature of one operation's files.
+
+    Attributes:
+        trusted: the ways in which a signer may be known; one that knows him is enough.
+    """
 
     operation: InstallOperation
     volume: Volume
-    keys: tuple[PublicKey, ...]
+    trusted: tuple[Trust, ...]
     _manifest: Manifest | None = None
 
     def asked(self, operation: InstallOperation) -> InstallOperation:
@@ -75,7 +79,7 @@ class Signed:
             TransientError: the bundle went meanwhile.
         """
         if self._manifest is None:
-            self._manifest = signature.verify(self._read(bundle), self.keys)
+            self._manifest = signature.verify(self._read(bundle), self.trusted)
         root = self._root(files)
         for path in sorted(files):
             known = digests.get(path) or files[path].sha256

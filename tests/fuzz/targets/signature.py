@@ -1,30 +1,44 @@
-"""The signature of a model: a bundle from a source, and a statement that a trusted key has signed."""
+"""The signature of a model: a bundle from a source, and a statement that somebody trusted has signed."""
 
 from __future__ import annotations
 
 import json
+from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
+from sigstore.models import TrustedRoot
 
 from fuzz.targets.guard import allowed
 from model_gallery.api.conditions import Reason
-from model_gallery.artifact import signature
+from model_gallery.artifact import certificates, identities, signature
 from model_gallery.artifact.digest import is_sha256
+from model_gallery.artifact.identities import Identity
 from model_gallery.artifact.signature import Manifest
 from model_gallery.errors import StalledError
-from support.signmake import bundle, key, recorded, statement
+from support.signmake import IDENTITY, authority, bundle, key, recorded, root, statement
 
 _OURS = ec.derive_private_key(7, ec.SECP256R1())
 _PEM = _OURS.public_key().public_bytes(
     serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
 )
 _KEYS = signature.public_keys([key(), _PEM.decode()])
+_TRUSTED = (
+    _KEYS,
+    certificates.authorities([authority(), authority("other")], datetime(2030, 1, 1, tzinfo=UTC)),
+    identities.identities(
+        [Identity(IDENTITY["issuer"], IDENTITY["subject"])], TrustedRoot.from_file(str(root()))
+    ),
+)
 _IGNORING = {"method": "files", "hash_type": "sha256", "ignore_paths": ["notes", ""]}
 SEEDS = (
     recorded("p256"),
     recorded("other"),
     recorded("shards"),
+    recorded("certificates/signed"),
+    recorded("certificates/other"),
+    recorded("keyless/signed"),
+    recorded("keyless/rsa"),
     json.dumps(statement({"a": b"a", "b/c": b"c"})).encode(),
     json.dumps(statement({"a": b"a"}, serialization=_IGNORING)).encode(),
     json.dumps(statement({"\ud800": b"a"})).encode(),
@@ -40,7 +54,7 @@ def one(data: bytes) -> None:
 
 def _judge(content: bytes) -> None:
     try:
-        _sound(signature.verify(content, _KEYS))
+        _sound(signature.verify(content, _TRUSTED))
     except StalledError as error:
         if error.reason is not Reason.SIGNATURE_INVALID:
             raise AssertionError(error.reason) from error

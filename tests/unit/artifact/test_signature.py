@@ -18,7 +18,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.artifact import signature
 from model_gallery.artifact.signature import Manifest
 from model_gallery.errors import StalledError
-from support.signmake import MODEL, RECORDED, bundle, key, recorded, statement
+from support.signmake import MODEL, RECORDED, bundle, key, recorded, statement, with_certificates
 
 OPERATOR = Path(__file__).parents[3] / "operator"
 OURS = ec.derive_private_key(7, ec.SECP256R1())
@@ -32,7 +32,7 @@ def pem(public: Any) -> str:
 
 def verified(content: bytes, *names: str) -> Manifest:
     keys = signature.public_keys([key(name) for name in names] or [pem(OURS.public_key())])
-    return signature.verify(content, keys)
+    return signature.verify(content, [keys])
 
 
 @pytest.mark.parametrize("curve", ["p256", "p384", "p521"])
@@ -109,6 +109,10 @@ def with_signature(flip: int) -> bytes:
     return changed(signatures=[{"sig": base64.b64encode(made).decode()}])
 
 
+def chained(certificates: list[bytes]) -> bytes:
+    return with_certificates(recorded("p256"), certificates)
+
+
 NOBODY = "no key in policy.signatures"
 ONE = json.loads(recorded("p256"))["dsseEnvelope"]["signatures"]
 BROKEN = {
@@ -123,6 +127,14 @@ BROKEN = {
     "another type": (changed(payloadType="text/plain"), "dsseEnvelope.payloadType"),
     "no payload": (changed(payload=None), "dsseEnvelope.payload"),
     "no base64": (changed(payload="not base64!"), "no base64"),
+    "certificates that are none": (
+        recorded("p256").replace(b'"publicKey"', b'"certificate"'),
+        "verificationMaterial.certificate",
+    ),
+    "a chain without an end": (
+        chained([b""] * 17),
+        "verificationMaterial.x509CertificateChain.certificates",
+    ),
     "no envelope": (b'{"messageSignature": {}}', "dsseEnvelope"),
     "a list": (b"[]", "no JSON object"),
     "nothing": (b"", "no JSON"),
@@ -196,7 +208,7 @@ def test_the_type_is_signed_too() -> None:
 
 @pytest.mark.parametrize("ends", ["\r\n", " \n"], ids=["CRLF", "a blank"])
 def test_what_admission_takes_for_a_key_is_one(ends: str) -> None:
-    (found,) = signature.public_keys([f"{ends}{key()}{ends}".replace("\n", ends)])
+    found = signature.public_keys([f"{ends}{key()}{ends}".replace("\n", ends)])
 
     assert signature.verify(recorded("p256"), [found])
 
@@ -220,8 +232,35 @@ def test_keys_that_are_none(text: str) -> None:
     assert "publicKeys[1]" in caught.value.message
 
 
+def test_keys_alone_do_not_cost_what_identities_do() -> None:
+    code = (
+        "import sys, model_gallery.worker.trust as t, model_gallery.protocol.operation as o;"
+        "who = o.Owner(namespace='n', name='m', uid='u');"
+        f"wish = o.InstallOperation(owner=who, plan_digest='', signature_keys=[{key()!r}]);"
+        "t.trusted(wish, '', None); sys.exit('sigstore' in sys.modules)"
+    )
+
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env={"PYTHONPATH": str(OPERATOR)}, check=False
+    )
+
+    assert ran.returncode == 0
+
+
+def test_of_several_ways_one_is_enough_and_each_says_why_not() -> None:
+    first, second = (signature.public_keys([key(name)]) for name in ("p384", "p256"))
+
+    assert signature.verify(recorded("p256"), [first, second]).digests
+    with pytest.raises(StalledError) as caught:
+        signature.verify(recorded("p521"), [first, second])
+    assert caught.value.message.count(NOBODY) == 2
+
+
 def test_a_worker_that_is_not_asked_does_not_pay() -> None:
-    code = "import sys, model_gallery.worker.main; sys.exit('cryptography' in sys.modules)"
+    code = (
+        "import sys, model_gallery.worker.main;"
+        "sys.exit(not {'cryptography', 'sigstore'}.isdisjoint(sys.modules))"
+    )
 
     ran = subprocess.run(
         [sys.executable, "-c", code], env={"PYTHONPATH": str(OPERATOR)}, check=False
