@@ -249,6 +249,49 @@ def test_p20_p21_a_server_that_falls_silent(worker: Worker, server: FaultServer)
     assert is_published(worker, DATA)
 
 
+@pytest.mark.parametrize("where", ["head", "body"])
+def test_p22_a_server_that_drips_is_asked_again(
+    worker: Worker, server: FaultServer, where: str
+) -> None:
+    """Ten bytes in a second: the socket's own limit never runs out."""
+    worker.module = "support.hasty"
+
+    def behave(request: Request) -> Iterator[Act]:
+        head, body = answer(DATA, request)
+        if request.number in {2, 3}:
+            if where == "body":
+                yield head
+            for byte in (head if where == "head" else body)[:120]:
+                yield bytes([byte])
+                yield 0.1
+            yield CLOSE
+        yield head
+        yield body
+
+    server.behave = behave
+    network = {"allowedNetworks": ["127.0.0.0/8"], "stallSeconds": 1}
+    began = time.monotonic()
+
+    assert install(worker, server, DATA, network=network)[0] == 0
+    assert time.monotonic() - began < 10
+    assert is_published(worker, DATA)
+
+
+def test_p22_a_server_that_only_drips_is_left_to_the_job(
+    worker: Worker, server: FaultServer
+) -> None:
+    def behave(_: Request) -> Iterator[Act]:
+        for byte in b"HTTP/1.1 200 OK and much more, for as long as it goes":
+            yield bytes([byte])
+            yield 0.2
+
+    server.behave = behave
+    network = {"allowedNetworks": ["127.0.0.0/8"], "stallSeconds": 1}
+
+    assert install(worker, server, SMALL, network=network)[:2] == (13, "Interrupted")
+    assert worker.published() == {}
+
+
 def test_p23_resets_at_random_places(worker: Worker, server: FaultServer) -> None:
     """INV11: every byte that arrived is kept."""
     dice = random.Random(4)  # noqa: S311 - a seeded fault

@@ -27,6 +27,7 @@ __all__ = ["Listing", "S3Source", "parse_listing"]
 
 _MAX_PAGES = 100
 _MAX_PAGE_BYTES = 8 * 1024 * 1024
+_PAGE_SECONDS = 120.0
 _MAX_SIZE = 2**53
 _SIZE_DIGITS = 16
 _DEFAULT_REGION = "us-east-1"
@@ -214,14 +215,7 @@ def _refusal(body: bytes, status: int) -> GalleryError:
 
 
 def _body(response: Response) -> bytes:
-    body, block = bytearray(), memoryview(bytearray(64 * 1024))
-    while count := response.readinto(block):
-        body += block[:count]
-        if len(body) > _MAX_PAGE_BYTES:
-            raise listing.invalid(f"the store's answer is larger than {_MAX_PAGE_BYTES} bytes")
-    if response.headers.get("content-length", str(len(body))) != str(len(body)):
-        raise TransientError(Reason.INTERRUPTED, "the store's answer broke off")
-    return bytes(body)
+    return response.whole(_MAX_PAGE_BYTES, _PAGE_SECONDS, Reason.SOURCE_INVALID)
 
 
 def _xml(body: bytes) -> ET.Element:

@@ -7,10 +7,11 @@ nowhere else.
 
 from __future__ import annotations
 
-import contextlib
 import http.client
+import io
 import socket
 import ssl
+import threading
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,12 +32,13 @@ from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.protocol.operation import NetworkPolicy
 from model_gallery.transport import answers
 from model_gallery.transport.authorize import Authorize, nobody
-from model_gallery.transport.connections import Connections
+from model_gallery.transport.connections import Connections, shut
 from model_gallery.transport.targets import Targets
 
 __all__ = ["Fetched", "HttpClient", "Response"]
 
 _CONNECT_SECONDS = 10.0
+_DOCUMENT_SECONDS = 120.0
 _MAX_REDIRECTS = 5
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_MODIFIED = 304
@@ -63,9 +65,9 @@ class Response:
     _raw: urllib3.BaseHTTPResponse
 
     @property
-    def _body(self) -> http.client.HTTPResponse:
+    def _body(self) -> _Answer:
         """The standard library's response: urllib3 would allocate and copy each block once more."""
-        body: http.client.HTTPResponse = self._raw._fp  # type: ignore[attr-defined]  # noqa: SLF001
+        body: _Answer = self._raw._fp  # type: ignore[attr-defined]  # noqa: SLF001
         return body
 
     def readinto(self, buffer: memoryview) -> int:
@@ -77,18 +79,46 @@ class Response:
         Raises:
             TransientError: Interrupted.
         """
+        body = self._body
         try:
-            return self._body.readinto(buffer)
+            count = body.readinto(buffer)
         except (http.client.HTTPException, OSError, ValueError) as error:
             raise _interrupted(self.url, error) from error
+        if count == 0 and body.is_aborted:
+            # Where no length was told this would be the end of the body.
+            raise _interrupted(self.url, TimeoutError())
+        return count
+
+    def whole(self, max_bytes: int, seconds: float, too_large: Reason) -> bytes:
+        """Returns the body of a small document.
+
+        Args:
+            seconds: after which it must have come, however it drips.
+            too_large: reason of the error for more than `max_bytes`.
+
+        Raises:
+            TransientError: Interrupted.
+            StalledError: it is larger than `max_bytes`.
+        """
+        body, block = bytearray(), memoryview(bytearray(_BLOCK))
+        with _within(seconds, self.abort):
+            while read := self.readinto(block):
+                body += block[:read]
+                if len(body) > max_bytes:
+                    message = f"{answers.shown(self.url)} is larger than {max_bytes} bytes"
+                    raise StalledError(too_large, message)
+        announced = self.headers.get("content-length", "")
+        if announced.isdecimal() and len(body) < int(announced):
+            # The standard library takes the end of a cut connection for the end of the body.
+            raise TransientError(
+                Reason.INTERRUPTED,
+                f"{answers.shown(self.url)} broke off after {len(body)} of {announced} bytes",
+            )
+        return bytes(body)
 
     def abort(self) -> None:
-        """Ends the transfer from another thread: the reader gets an error or the end at once."""
-        connection = getattr(self._raw, "_connection", None)
-        made = getattr(connection, "sock", None)
-        if made is not None:
-            with contextlib.suppress(OSError):
-                made.shutdown(socket.SHUT_RDWR)
+        """Ends the transfer from another thread: the reader gets an error at once."""
+        self._body.abort()
 
     def release(self) -> None:
         """Keeps the connection where the body was read to its end, and closes it otherwise."""
@@ -206,13 +236,14 @@ class HttpClient:
         last_modified: str | None = None,
         accept: str = "",
         authorize: Authorize = nobody,
-        deadline_seconds: float = 120.0,
+        deadline_seconds: float = _DOCUMENT_SECONDS,
         too_large: Reason = Reason.INDEX_INVALID,
     ) -> Fetched:
         """Fetches a small document whole, conditionally where a validator is given.
 
         Args:
             accept: media types to ask for.
+            deadline_seconds: for the body.
             too_large: reason of the error for a document of more than `max_bytes`.
 
         Raises:
@@ -224,13 +255,12 @@ class HttpClient:
             headers["If-None-Match"] = etag
         if last_modified:
             headers["If-Modified-Since"] = last_modified
-        end = time.monotonic() + deadline_seconds
         with self.open(url, headers, authorize=authorize) as response:
             tag, date = response.headers.get("etag"), response.headers.get("last-modified")
             if response.status == _NOT_MODIFIED:
                 unchanged = tag or etag, date or last_modified
                 return Fetched(None, *unchanged, response.url, response.headers)
-            body = _whole(response, max_bytes, end, too_large)
+            body = response.whole(max_bytes, deadline_seconds, too_large)
             return Fetched(body, tag, date, response.url, response.headers)
 
     def _ask(
@@ -284,27 +314,82 @@ def _lowered(raw: urllib3.BaseHTTPResponse) -> Mapping[str, str]:
     return {key.lower(): ", ".join(raw.headers.getlist(key)) for key in raw.headers}
 
 
-def _whole(response: Response, max_bytes: int, end: float, too_large: Reason) -> bytes:
-    body, block = bytearray(), memoryview(bytearray(_BLOCK))
-    while read := response.readinto(block):
-        body += block[:read]
-        if len(body) > max_bytes:
-            raise StalledError(
-                too_large,
-                f"{answers.shown(response.url)} is larger than {max_bytes} bytes",
-            )
-        if time.monotonic() > end:
-            raise TransientError(
-                Reason.INTERRUPTED, f"{answers.shown(response.url)} took too long to arrive"
-            )
-    announced = response.headers.get("content-length", "")
-    if announced.isdecimal() and len(body) < int(announced):
-        # The standard library takes the end of a cut connection for the end of the body.
-        raise TransientError(
-            Reason.INTERRUPTED,
-            f"{answers.shown(response.url)} broke off after {len(body)} of {announced} bytes",
-        )
-    return bytes(body)
+@contextmanager
+def _within(seconds: float, end: Callable[[], None]) -> Iterator[None]:
+    """Calls `end` if the block lasts longer."""
+    timer = threading.Timer(seconds, end)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+class _Head:
+    """Lines of an answer's head, all of which must have come in time.
+
+    The socket's own limit begins anew with each byte, so who drips never comes to it. Without a thread:
+    there is one head for each small file.
+    """
+
+    def __init__(self, stream: io.BufferedReader, seconds: float) -> None:
+        self._stream = stream
+        self._end = time.monotonic() + seconds
+
+    def readline(self, most: int) -> bytes:
+        line = b""
+        while not line.endswith(b"\n") and len(line) < most:
+            there = self._stream.peek(1)[: most - len(line)]
+            if not there:
+                break
+            if time.monotonic() > self._end:
+                raise TimeoutError("the headers took too long to arrive")
+            line += self._stream.read(there.find(b"\n") + 1 or len(there))
+        return line
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer that can be ended from another thread, and whose head comes in time or not at all.
+
+    Attributes:
+        sock: its connection forgets it where the server is going to close it.
+    """
+
+    _connections: Connections
+    _head_seconds: float
+
+    def __init__(self, sock: socket.socket, *args: Any, **more: Any) -> None:
+        super().__init__(sock, *args, **more)
+        self.sock: socket.socket | None = sock
+        self._is_aborted = False
+        try:
+            self._connections.add(self)
+        except OSError:
+            # Not raised: it holds the socket already, and whoever reads it is told.
+            shut(self)
+
+    @property
+    def is_aborted(self) -> bool:
+        return self._is_aborted or self._connections.is_closed
+
+    def abort(self) -> None:
+        self._is_aborted = True
+        if not self.isclosed():
+            shut(self)
+
+    def begin(self) -> None:
+        stream: Any = self.fp
+        head: Any = _Head(stream, self._head_seconds)
+        self.fp = head
+        try:
+            super().begin()
+        finally:
+            if self.fp is head:
+                self.fp = stream
 
 
 def _pool_manager(
@@ -317,7 +402,7 @@ def _pool_manager(
         maxsize=_CONNECTIONS_PER_HOST,
     )
     manager.pool_classes_by_scheme = _pool_classes(
-        connections, lambda connection: _connected(targets, connection)
+        connections, stall_seconds, lambda connection: _connected(targets, connection)
     )
     return manager
 
@@ -338,21 +423,38 @@ def _proxy_manager(
         maxsize=_CONNECTIONS_PER_HOST,
     )
     # The proxy is the administrator's word: its address is not judged.
-    manager.pool_classes_by_scheme = _pool_classes(connections, HTTPConnection._new_conn)  # noqa: SLF001
+    manager.pool_classes_by_scheme = _pool_classes(
+        connections,
+        policy.stall_seconds,
+        HTTPConnection._new_conn,  # noqa: SLF001
+    )
     return manager
 
 
 def _pool_classes(
-    connections: Connections, connect: Callable[[HTTPConnection], socket.socket]
+    connections: Connections,
+    head_seconds: float,
+    connect: Callable[[HTTPConnection], socket.socket],
 ) -> dict[str, type[HTTPConnectionPool]]:
-    """Returns the pools by scheme whose connections are taken into account and made by `connect`."""
+    """Returns the pools by scheme whose connections are taken into account and made by `connect`.
+
+    Args:
+        head_seconds: in which status and headers of an answer must have come.
+    """
+
+    class Answer(_Answer):
+        _connections, _head_seconds = connections, head_seconds
 
     class PlainConnection(HTTPConnection):
+        response_class = Answer
+
         def _new_conn(self) -> socket.socket:
             connections.add(self)
             return connect(self)
 
     class TlsConnection(HTTPSConnection):
+        response_class = Answer
+
         def _new_conn(self) -> socket.socket:
             connections.add(self)
             return connect(self)

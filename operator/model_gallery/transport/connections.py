@@ -8,11 +8,11 @@ import threading
 import weakref
 from typing import Protocol
 
-__all__ = ["Connection", "Connections"]
+__all__ = ["Connection", "Connections", "shut"]
 
 
 class Connection(Protocol):
-    """A connection, made or not.
+    """A connection, made or not, or an answer that is read from one.
 
     Attributes:
         sock: None before it is being made.
@@ -28,6 +28,11 @@ class Connections:
         self._begun: weakref.WeakSet[Connection] = weakref.WeakSet()
         self._lock = threading.Lock()
         self._closed = False
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether all were ended."""
+        return self._closed
 
     def add(self, begun: Connection) -> None:
         """Takes a connection into account, before it is made.
@@ -49,8 +54,13 @@ class Connections:
             self._closed = True
             begun = list(self._begun)
         for connection in begun:
-            made = connection.sock
-            if made is not None:
-                # Shut down and not closed: its descriptor stays that of the thread which uses it.
-                with contextlib.suppress(OSError):
-                    made.shutdown(socket.SHUT_RDWR)
+            shut(connection)
+
+
+def shut(connection: Connection) -> None:
+    """Ends the transfer; its descriptor stays that of the thread which uses it."""
+    made = connection.sock
+    if made is not None:
+        with contextlib.suppress(OSError):
+            # Below TLS: its own way drops the cipher, and what still comes would be taken for plain text.
+            socket.socket.shutdown(made, socket.SHUT_RDWR)
