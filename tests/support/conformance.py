@@ -11,14 +11,15 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support import scripted
+from support import ocimake, scripted
+from support.ocimake import Layer
 
 CACHE = Path(os.environ.get("MODEL_GALLERY_CACHE") or Path.home() / ".cache/model-gallery-operator")
 GATEWAY = CACHE / "tools" / "versitygw-v1.8.0"
@@ -114,8 +115,24 @@ def http(folder: Path, data: bytes) -> Iterator[Kind]:
         )
 
 
+LAYERS: dict[str, Callable[[bytes], list[Layer]]] = {
+    "oci": lambda data: [
+        Layer(data, "application/octet-stream", {"org.opencontainers.image.title": "model.dat"})
+    ],
+    "ollama": lambda data: [Layer(data, "application/vnd.ollama.image.model")],
+    "modelpack": lambda data: [ocimake.model_pack("model.dat", data)],
+    "oras": lambda data: [ocimake.oras_folder("m", [("model.dat", data)])],
+    "image": lambda data: [
+        ocimake.image([("models/m/model.dat", data), ("models/m/old", b"old")]),
+        ocimake.image([("models/m/.wh.old", b""), ("etc/passwd", b"root")]),
+    ],
+}
+"""How each kind of artifact holds the content, the layer with it first."""
+
+
 @contextlib.contextmanager
-def registry(folder: Path, data: bytes, *, ollama: bool) -> Iterator[Kind]:
+def registry(folder: Path) -> Iterator[str]:
+    """Runs Debian's docker-registry with an empty store in the folder; yields its URL."""
     port = free_port()
     config = folder / "registry.yml"
     config.write_text(
@@ -123,34 +140,37 @@ def registry(folder: Path, data: bytes, *, ollama: bool) -> Iterator[Kind]:
         f"http: {{addr: '127.0.0.1:{port}'}}\n"
     )
     with running(port, program("docker-registry"), "serve", str(config)):
-        base = f"http://127.0.0.1:{port}"
-        media_type = "application/vnd.ollama.image.model" if ollama else "application/octet-stream"
-        push(base, data, media_type)
-        digest = sha256(data)
+        yield f"http://127.0.0.1:{port}"
+
+
+@contextlib.contextmanager
+def artifact(name: str, folder: Path, data: bytes) -> Iterator[Kind]:
+    """Serves the content as a kind of artifact."""
+    with registry(folder) as base:
+        layers = LAYERS[name](data)
+        push(base, *layers)
+        digest = layers[0].digest.removeprefix("sha256:")
         stored = folder / f"registry/docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data"
-        kind, url = ("Ollama" if ollama else "OCI"), f"{base}/me/model"
+        kind, url = ("Ollama" if name == "ollama" else "OCI"), f"{base}/me/model"
+        place = {"oras": "m/m/model.dat", "image": "m/m/model.dat", "ollama": "m/model-v1.gguf"}
         yield Kind(
-            kind.lower(),
+            name,
             repository(kind, url, revision="v1"),
-            "m/model-v1.gguf" if ollama else "m/model.dat",
+            place.get(name, "m/model.dat"),
             stored,
             missing=repository(kind, url, revision="v2"),
         )
 
 
-def push(base: str, data: bytes, media_type: str) -> None:
-    """Pushes an artifact of one layer, as the distribution protocol says."""
-    layers = []
-    for content in (data, b"{}"):
-        digest = f"sha256:{sha256(content)}"
+def push(base: str, *layers: Layer) -> None:
+    """Pushes an artifact, as the distribution protocol says."""
+    for content in (b"{}", *(layer.data for layer in layers)):
         begun = call("POST", f"{base}/v2/me/model/blobs/uploads/", b"")
         place = begun.headers["Location"]
+        digest = ocimake.digest_of(content)
         call("PUT", f"{place}&digest={digest}", content, "application/octet-stream")
-        layers.append({"mediaType": media_type, "digest": digest, "size": len(content)})
-    layers[0]["annotations"] = {"org.opencontainers.image.title": "model.dat"}
-    kind = "application/vnd.oci.image.manifest.v1+json"
-    manifest = {"schemaVersion": 2, "mediaType": kind, "config": layers[1], "layers": layers[:1]}
-    call("PUT", f"{base}/v2/me/model/manifests/v1", json.dumps(manifest).encode(), kind)
+    body = ocimake.manifest(*layers)
+    call("PUT", f"{base}/v2/me/model/manifests/v1", body, ocimake.MANIFEST)
 
 
 def call(method: str, url: str, data: bytes, kind: str = "") -> Any:
@@ -233,6 +253,6 @@ def sha256(data: bytes) -> str:
 
 
 def kind_of(name: str, folder: Path, data: bytes) -> contextlib.AbstractContextManager[Kind]:
-    if name in {"oci", "ollama"}:
-        return registry(folder, data, ollama=name == "ollama")
+    if name in LAYERS:
+        return artifact(name, folder, data)
     return {"http": http, "s3": s3, "huggingface": hub, "claim": claim}[name](folder, data)
