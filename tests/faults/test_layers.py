@@ -29,6 +29,7 @@ from support.scripted import Answer, Scripted, serve
 from support.signmake import MODEL, key, recorded
 from support.worker import MIB, Worker
 
+RECORDED = Path(__file__).parents[1] / "data" / "oci"
 WEIGHTS = random.Random(4).randbytes(300_000)  # noqa: S311 - content
 
 
@@ -218,6 +219,19 @@ def test_layers_of_an_image_are_applied_in_order(
         assert worker.run(wish)[0] == 0
         assert worker.published() == digests(files)
         assert blobs(worker) == {digest(content) for content in files.values()}
+
+
+def test_an_image_that_buildah_made(server: Scripted, worker: Worker) -> None:
+    """Recorded (tests/data/oci/make.sh); beside its model are links, hard ones too, and a FIFO."""
+    layers = [
+        image(gzip.decompress((RECORDED / name).read_bytes()))
+        for name in ("base.tar.gz", "top.tar.gz")
+    ]
+    put(server, *layers)
+
+    assert worker.run(worker.install(**wanted(server)))[0] == 0
+    files = {"f": b"top", "keep/k": b"base", "old/b": b"top", "turns/t": b"top"}
+    assert worker.published() == digests(files)
 
 
 SYSTEM = (

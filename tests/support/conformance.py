@@ -22,7 +22,11 @@ from support import ocimake, scripted
 from support.ocimake import Layer
 
 CACHE = Path(os.environ.get("MODEL_GALLERY_CACHE") or Path.home() / ".cache/model-gallery-operator")
-GATEWAY = CACHE / "tools" / "versitygw-v1.8.0"
+BUILT = {
+    "versitygw": CACHE / "tools" / "versitygw-v1.8.0",
+    "oras": CACHE / "tools" / "oras-v1.3.0",
+}
+"""What hack/tools builds, by name."""
 KEYS = {"accessKeyId": "conformance", "secretAccessKey": "canary-s3-secret"}
 COMMIT = "c" * 40
 
@@ -55,7 +59,10 @@ def free_port() -> int:
 
 
 def program(name: str) -> str:
-    found = shutil.which(name) or (str(GATEWAY) if name == "versitygw" and GATEWAY.exists() else "")
+    built = BUILT.get(name)
+    if built is not None and built.exists():
+        return str(built)
+    found = shutil.which(name)
     if not found:
         pytest.skip(f"{name} is not here; hack/tools brings it")
     return found
