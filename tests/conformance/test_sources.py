@@ -13,7 +13,10 @@ from support.conformance import Kind, kind_of, sha256
 from support.worker import MIB, Worker
 
 DATA = random.Random(3).randbytes(40 * MIB)  # noqa: S311 - content
-KINDS = ["http", "huggingface", "oci", "modelpack", "oras", "image", "ollama", "s3", "claim"]
+KINDS = [
+    *("http", "huggingface", "github", "githubrelease", "oci", "modelpack", "oras", "image"),
+    *("ollama", "s3", "claim"),
+]
 
 
 @pytest.fixture

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+
 import content
 import pytest
 
+from support.github import blob_id, sha256
 from support.kube import condition, wait_until
 from support.origin import URL, body
 from support.stage import CLAIM, GALLERY
 
 HUB = {"rewrites": [{"prefix": "https://huggingface.co/", "replacement": f"{URL}/hf/"}]}
+GITHUB = {"rewrites": [{"prefix": "https://github.com/", "replacement": f"{URL}/gh/"}]}
+API = "/gh/api/v3/repos/tiny/notes"
 TOKEN = "canary-hub-token"
 REVISION = "/hf/api/models/tiny/llama-7/revision/main"
 
@@ -97,6 +102,40 @@ def test_a_secret_opens_the_source_where_it_opts_in_and_nowhere_else(stage):
     assert TOKEN not in everything
     logs = stage.kube.run("logs", "-n", stage.namespace, "-l", "app.kubernetes.io/component=worker")
     assert TOKEN not in logs
+
+
+def test_a_folder_and_a_release_of_github(stage):
+    """At a commit, and by the ids of release and asset; with a token, and by everybody's downloads."""
+    text, commit = "# a note\n", "c" * 40
+    digest, blob = sha256(text.encode()), blob_id(text.encode())
+    entry = {"path": "doc/a.md", "mode": "100644", "type": "blob", "sha": blob, "size": len(text)}
+    asset = {"id": 4, "name": "b.md", "size": len(text), "state": "uploaded"}
+    release = {"id": 7, "tag_name": "v1", "assets": [{**asset, "digest": f"sha256:{digest}"}]}
+    for path, body_ in {
+        "commits/v1": json.dumps({"sha": commit}),
+        f"git/trees/{commit}": json.dumps({"tree": [entry], "truncated": False}),
+        f"git/blobs/{blob}": text,
+        "releases/latest": json.dumps(release),
+    }.items():
+        stage.origin.upload(f"{API}/{path}", body_)
+        if not path.startswith("releases/"):
+            stage.origin.set_faults(f"{API}/{path}", token=TOKEN)
+    stage.origin.upload("/gh/tiny/notes/releases/download/v1/b.md", text)
+    stage.set_up(**GITHUB)
+    secret(stage, **{"token": TOKEN, "allowed-hosts": "origin.origin.svc"})
+    stage.create(
+        "notes",
+        source={"gitHub": {"repo": "tiny/notes", "path": "doc/", "revision": "v1"}},
+        credentials={"secretName": "hub"},
+    )
+    stage.create("asset", source={"uri": "github://tiny/notes/releases/latest/b.md"})
+
+    assert stage.ready("notes")["status"]["resolved"]["revision"] == commit
+    found = stage.ready("asset")
+    assert found["status"]["resolved"]["revision"].startswith("release:7:")
+    assert condition(found, "Verified")["status"] == "True"
+    assert stage.published() == ["./b.md", "./notes/a.md"]
+    assert stage.sha256("notes/a.md") == stage.sha256("b.md") == digest
 
 
 def test_files_of_volumes_are_taken_without_a_download(stage):

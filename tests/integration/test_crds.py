@@ -55,6 +55,12 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "a bucket": with_spec(
         MODEL, source={"s3": {"endpoint": "https://s3.corp", "bucket": "models", "key": "a/"}}
     ),
+    "files of a GitHub": with_spec(
+        MODEL, source={"gitHub": {"repo": "o/r.x", "path": "a/", "revision": "feature/x"}}
+    ),
+    "a release": with_spec(
+        MODEL, source={"gitHub": {"endpoint": "https://ghe.corp", "repo": "o/r", "release": "v1"}}
+    ),
     "a registry": with_spec(MODEL, source={"uri": "oci://ghcr.io/a/b:tag"}),
     "a policy and a limit": with_spec(
         GALLERY,
@@ -89,6 +95,14 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a repository without an owner": (
         with_spec(MODEL, source={"huggingFace": {"repo": "../r/x"}}),
         "huggingFace.repo",
+    ),
+    "a release at a revision": (
+        with_spec(MODEL, source={"gitHub": {"repo": "o/r", "release": "v1", "revision": "x"}}),
+        "release cannot be set together",
+    ),
+    "a release and a path": (
+        with_spec(MODEL, source={"gitHub": {"repo": "o/r", "release": "v1", "path": "x"}}),
+        "release cannot be set together",
     ),
     "a bucket that is a path": (
         with_spec(MODEL, source={"s3": {"bucket": "a/../b", "key": "x"}}),

@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from support import ocimake, scripted
+from support.github import GitHub
 from support.ocimake import Layer
 
 CACHE = Path(os.environ.get("MODEL_GALLERY_CACHE") or Path.home() / ".cache/model-gallery-operator")
@@ -240,6 +241,28 @@ def hub(folder: Path, data: bytes) -> Iterator[Kind]:
 
 
 @contextlib.contextmanager
+def github(folder: Path, data: bytes, *, release: bool) -> Iterator[Kind]:
+    """An imitation too: a file in LFS of a repository, or an asset of a release."""
+    stored = folder / "model.dat"
+    stored.write_bytes(data)
+    with scripted.serve() as server, scripted.serve() as store:
+        made = GitHub(server, store)
+        if release:
+            made.add_asset(4, "model.dat", data)
+        else:
+            made.add_large("model.dat", data)
+        store.routes["/*"] = lambda _: scripted.Answer(stored.read_bytes())
+        kind = "GitHubRelease" if release else "GitHub"
+        yield Kind(
+            "githubrelease" if release else "github",
+            repository(kind, made.url),
+            "m/model.dat",
+            stored,
+            missing=repository(kind, made.url, revision="none"),
+        )
+
+
+@contextlib.contextmanager
 def claim(folder: Path, data: bytes) -> Iterator[Kind]:
     stored = folder / "claim" / "dir" / "model.dat"
     stored.parent.mkdir(parents=True)
@@ -262,4 +285,6 @@ def sha256(data: bytes) -> str:
 def kind_of(name: str, folder: Path, data: bytes) -> contextlib.AbstractContextManager[Kind]:
     if name in LAYERS:
         return artifact(name, folder, data)
+    if name in {"github", "githubrelease"}:
+        return github(folder, data, release=name == "githubrelease")
     return {"http": http, "s3": s3, "huggingface": hub, "claim": claim}[name](folder, data)

@@ -28,6 +28,7 @@ class Answer:
 class Asked:
     path: str
     headers: dict[str, str]
+    body: bytes = b""
 
 
 Route = Answer | Callable[[Asked], Answer]
@@ -77,13 +78,16 @@ def serve() -> Iterator[Scripted]:
 
         def do_GET(self) -> None:
             headers = {key.lower(): value for key, value in self.headers.items()}
-            answer = script.answer(Asked(self.path, headers))
+            body = self.rfile.read(int(headers.get("content-length", 0)))
+            answer = script.answer(Asked(self.path, headers, body))
             self.send_response(answer.status)
             for key, value in answer.headers.items():
                 self.send_header(key, value)
             self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             self.wfile.write(answer.body)
+
+        do_POST = do_GET  # noqa: N815 - the base class looks for this name
 
         def log_message(self, *_: Any) -> None:
             pass

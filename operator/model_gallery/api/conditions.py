@@ -127,7 +127,7 @@ class Reason(StrEnum):
     SERVER_ERROR = "ServerError"
     """The server answered 5xx or 408."""
     RATE_LIMITED = "RateLimited"
-    """The server asked to wait (429, or 503 with Retry-After)."""
+    """The server asked to wait (429, 403 or 503 that say how long)."""
     INTERRUPTED = "Interrupted"
     """The transfer broke off or stalled; what came is kept."""
     TERMINATED = "Terminated"

@@ -16,6 +16,14 @@ References to whole repositories, whose files only the worker learns, are the bu
 | `s3://bucket/key`, `s3://bucket/prefix/` | an object, or all below a prefix, of AWS |
 | `pvc://claim/path` | a file or folder of another claim in the namespace |
 | `file:///path` | a file or folder of the Gallery's own volume |
+| `github://owner/repo[@rev]` | a repository of GitHub, its default branch unless given |
+| `github://owner/repo/path[@rev]`, `.../folder/[@rev]` | a file or folder of it |
+| `github://owner/repo/releases/tag/<tag>[/asset]`, `.../releases/latest[/asset]` | a release's assets |
+| `https://github.com/owner/repo/releases/download/<tag>/<asset>` | one of them (`release_asset`) |
+
+Of these forms `github:` without slashes, which is LocalAI's own, is a raw file wherever it stands; the one
+with slashes is so only where a single file is asked for (`parse`). A slash in a revision or tag is written
+`%2F`.
 
 The short forms are those of LocalAI's galleries. A revision may stand behind the repository or at
 the end (`owner/repo@rev/path`, `owner/repo/path@rev`). All forms become one http(s) URL.
@@ -32,14 +40,18 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 
 __all__ = [
+    "GITHUB",
     "HUGGING_FACE",
     "MAX_REDIRECT_LENGTH",
     "MAX_URI_LENGTH",
     "RepositoryRef",
     "SourceRef",
+    "git_hub",
+    "git_hub_release",
     "hugging_face",
     "parse",
     "redirect_target",
+    "release_asset",
     "repository",
 ]
 
@@ -48,9 +60,11 @@ MAX_REDIRECT_LENGTH = 16 * 1024
 """Signed URLs that stores redirect to are long; people do not write such."""
 
 HUGGING_FACE = "https://huggingface.co"
+GITHUB = "https://github.com"
 _GITHUB_RAW = "https://raw.githubusercontent.com"
 _SHORT_FORM = re.compile(r"(?P<scheme>huggingface|hf|github):(?://)?(?P<rest>.+)\Z")
 _FORBIDDEN = re.compile(r"[\x00-\x20\x7f\\\ud800-\udfff]")
+_FORBIDDEN_IN_PATH = re.compile(r"[\x00-\x1f\x7f\\\ud800-\udfff\ufffd]")
 _SEGMENT = re.compile(r"[A-Za-z0-9._~+-]+\Z")
 _OLLAMA = "https://registry.ollama.ai"
 _ALIASES = {"docker.io": "registry-1.docker.io"}
@@ -59,6 +73,12 @@ _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}\Z")
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}\Z")
 _HOST = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]{1,5})?\Z")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]\Z")
+_GIT_REVISION = re.compile(r"(?!.*\.\.)[A-Za-z0-9._+@-]+(/[A-Za-z0-9._+@-]+)*\Z")
+_RELEASE = re.compile(r"releases/(?:latest|tag/(?P<tag>[^/]+))(?:/(?P<asset>[^/]+))?\Z")
+_DOWNLOAD = re.compile(
+    re.escape(GITHUB) + r"/(?P<name>[^/]+/[^/]+)/releases/"
+    r"(?:download/(?P<tag>[^?]+)|latest/download)/(?P<asset>[^/?]+)\Z"
+)
 _CLAIM = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?\Z")
 
 
@@ -102,16 +122,18 @@ class RepositoryRef:
     """A repository.
 
     Attributes:
-        kind: HuggingFace, OCI, Ollama, S3, Claim or Volume.
+        kind: HuggingFace, OCI, Ollama, S3, Claim, Volume, GitHub or GitHubRelease.
         url: as `protocol.operation.Repository` has it, before rewrites.
         revision: empty for the kind's default.
         single: whether it names one file, published under its own name.
+        path: of GitHub: as `protocol.operation.Repository` has it.
     """
 
     kind: str
     url: str
     revision: str = ""
     single: bool = False
+    path: str = ""
 
 
 def repository(uri: str) -> RepositoryRef | None:
@@ -122,7 +144,7 @@ def repository(uri: str) -> RepositoryRef | None:
     """
     scheme, _, rest = uri.partition(":")
     reader = _REPOSITORIES.get(scheme)
-    if reader is None:
+    if reader is None or (reader is _github and not rest.startswith("//")):
         return None
     shown = uri[:200]
     if len(uri) > MAX_URI_LENGTH or _FORBIDDEN.search(uri) or "?" in uri or "#" in uri:
@@ -152,6 +174,79 @@ def hugging_face(name: str, revision: str) -> RepositoryRef:
     if len(parts) != _OWNER_AND_NAME or not _are_segments([*parts, revision or "main"]):
         raise _invalid(name[:200], "must have the form owner/repository[@revision]")
     return RepositoryRef("HuggingFace", f"{HUGGING_FACE}/{name}", revision)
+
+
+def git_hub(name: str, path: str, revision: str, endpoint: str = GITHUB) -> RepositoryRef:
+    """Returns files of the repository `owner/repo` of a GitHub.
+
+    Args:
+        path: of a file; of a folder where it ends in a slash; empty: the whole repository.
+        endpoint: URL of the GitHub, as people open it.
+
+    Raises:
+        StalledError: InvalidSpec.
+    """
+    parts = path.removesuffix("/").split("/") if path else []
+    fine = not revision or _GIT_REVISION.match(revision)
+    if (
+        not fine
+        or any(part in {"", ".", ".."} for part in parts)
+        or _FORBIDDEN_IN_PATH.search(path)
+    ):
+        raise _invalid(f"{name}/{path}"[:200], "has an unusual path or revision")
+    url = _of_git_hub(name, endpoint)
+    single = bool(path) and not path.endswith("/")
+    return RepositoryRef("GitHub", url, revision, single, path)
+
+
+def git_hub_release(name: str, tag: str, asset: str = "", endpoint: str = GITHUB) -> RepositoryRef:
+    """Returns a release of the repository `owner/repo` of a GitHub.
+
+    Args:
+        tag: empty: the latest release.
+        asset: empty: all of the release's assets.
+        endpoint: as of `git_hub`.
+
+    Raises:
+        StalledError: InvalidSpec.
+    """
+    wrong = "/" in asset or asset in {".", ".."} or _FORBIDDEN_IN_PATH.search(asset)
+    if wrong or (tag and not _GIT_REVISION.match(tag)):
+        raise _invalid(f"{name} {tag} {asset}"[:200], "has an unusual tag or asset")
+    url = _of_git_hub(name, endpoint)
+    return RepositoryRef("GitHubRelease", url, tag, bool(asset), asset)
+
+
+def release_asset(url: str) -> RepositoryRef | None:
+    """Returns the asset whose download URL this is; None for any other URL.
+
+    Raises:
+        StalledError: InvalidSpec.
+    """
+    match = _DOWNLOAD.match(url) if len(url) <= MAX_URI_LENGTH else None
+    if match is None:
+        return None
+    return git_hub_release(match["name"], unquote(match["tag"] or ""), unquote(match["asset"]))
+
+
+def _of_git_hub(name: str, endpoint: str) -> str:
+    parts = name.split("/")
+    if len(parts) != _OWNER_AND_NAME or not _are_segments(parts):
+        raise _invalid(name[:200], "must have the form owner/repository")
+    return f"{endpoint}/{name}"
+
+
+def _github(rest: str, shown: str) -> RepositoryRef:
+    owner, _, tail = rest.partition("/")
+    repository_name, _, within = tail.partition("/")
+    release = _RELEASE.match(within)
+    if release:
+        tag, asset = unquote(release["tag"] or ""), unquote(release["asset"] or "")
+        return git_hub_release(f"{owner}/{repository_name}", tag, asset)
+    owner, repository_name, path, revision = _with_revision(rest)
+    if not owner or not repository_name:
+        raise _invalid(shown, "must have the form github://owner/repository[/path][@revision]")
+    return git_hub(f"{owner}/{repository_name}", unquote(path), unquote(revision))
 
 
 def _hub_repository(rest: str, _shown: str) -> RepositoryRef | None:
@@ -215,6 +310,7 @@ _REPOSITORIES: Mapping[str, Callable[[str, str], RepositoryRef | None]] = {
     "s3": _s3,
     "pvc": _claim,
     "file": _volume,
+    "github": _github,
 }
 
 
@@ -243,15 +339,7 @@ def redirect_target(url: str) -> str:
 
 def _expand(scheme: str, rest: str, shown: str) -> str:
     default = "main"
-    head, _, revision = rest.rpartition("@")
-    if head and "/" not in revision:
-        rest = head
-    else:
-        revision = ""
-    owner, _, tail = rest.partition("/")
-    repository, _, path = tail.partition("/")
-    if not revision:
-        repository, _, revision = repository.partition("@")
+    owner, repository, path, revision = _with_revision(rest)
     if not (owner and repository and path):
         raise _invalid(shown, f"must have the form {scheme}://owner/repository/path[@revision]")
     parts = [owner, repository, revision or default, *path.split("/")]
@@ -263,6 +351,20 @@ def _expand(scheme: str, rest: str, shown: str) -> str:
     if scheme == "github":
         return f"{_GITHUB_RAW}/{owner}/{repository}/{revision or default}/{tail_path}"
     return f"{HUGGING_FACE}/{owner}/{repository}/resolve/{revision or default}/{tail_path}"
+
+
+def _with_revision(rest: str) -> tuple[str, str, str, str]:
+    """Returns owner, repository, path and revision, each empty where it is not written."""
+    head, _, revision = rest.rpartition("@")
+    if head and "/" not in revision:
+        rest = head
+    else:
+        revision = ""
+    owner, _, tail = rest.partition("/")
+    name, _, path = tail.partition("/")
+    if not revision:
+        name, _, revision = name.partition("@")
+    return owner, name, path, revision
 
 
 def _checked_url(uri: str, shown: str) -> str:

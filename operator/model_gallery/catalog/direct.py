@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Rewrite
-from model_gallery.api.v1alpha1.model import FileSource, HuggingFaceSource, S3Source
+from model_gallery.api.v1alpha1.model import FileSource, GitHubSource, HuggingFaceSource, S3Source
 from model_gallery.artifact import reference
 from model_gallery.catalog import configuration, documents
 from model_gallery.catalog.fields import Fields
@@ -20,8 +20,15 @@ from model_gallery.catalog.rewrites import rewrite
 from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import Repository, RepositoryKind
 
-__all__ = ["assemble_files", "assemble_hugging_face", "assemble_s3", "assemble_uri"]
+__all__ = [
+    "assemble_files",
+    "assemble_git_hub",
+    "assemble_hugging_face",
+    "assemble_s3",
+    "assemble_uri",
+]
 
+_LATEST = "latest"
 _STILL_ENCODED = re.compile(r"%[0-9A-Fa-f]{2}|[/\ufffd]")
 """Encoded twice, an encoded slash, or no UTF-8: a name that other readers may take for a path."""
 
@@ -34,7 +41,8 @@ def assemble_uri(
     Raises:
         StalledError: InvalidSpec or UnsafePath, naming the field.
     """
-    found = reference.repository(uri)
+    # A download that a mirror serves is a plain file: only GitHub's own host has the API for it.
+    found = reference.repository(uri) or reference.release_asset(rewrite(uri, rewrites))
     if found is not None:
         folder = "" if found.single else install_name
         return _assemble_repository(
@@ -67,6 +75,30 @@ def assemble_hugging_face(
     """
     found = reference.hugging_face(source.repo, source.revision)
     wanted_ = _repository(found, install_name, rewrites).model_copy(
+        update={"include": source.include, "exclude": source.exclude}
+    )
+    return _assemble_repository(wanted_, install_name=install_name, config=config)
+
+
+def assemble_git_hub(
+    source: GitHubSource,
+    *,
+    install_name: str,
+    config: Mapping[str, Any],
+    rewrites: Sequence[Rewrite],
+) -> InstallRequest:
+    """Returns what a Model with `source.gitHub` puts on a volume: a file, or a folder.
+
+    Raises:
+        StalledError: InvalidSpec, naming the field.
+    """
+    endpoint = reference.parse(source.endpoint).url.rstrip("/")
+    if source.release:
+        tag = "" if source.release == _LATEST else source.release
+        found = reference.git_hub_release(source.repo, tag, endpoint=endpoint)
+    else:
+        found = reference.git_hub(source.repo, source.path, source.revision, endpoint)
+    wanted_ = _repository(found, "" if found.single else install_name, rewrites).model_copy(
         update={"include": source.include, "exclude": source.exclude}
     )
     return _assemble_repository(wanted_, install_name=install_name, config=config)
@@ -117,7 +149,7 @@ def _repository(
     kind = RepositoryKind(found.kind)
     mounted = kind in {RepositoryKind.CLAIM, RepositoryKind.VOLUME}
     url = found.url if mounted else rewrite(found.url, rewrites)
-    return Repository(kind=kind, url=url, revision=found.revision, folder=folder)
+    return Repository(kind=kind, url=url, revision=found.revision, folder=folder, path=found.path)
 
 
 def assemble_files(

@@ -122,7 +122,9 @@ def _source(wish: Wish) -> dict[str, Any]:
         return {"entry": {"name": wish.what}}
     try:
         found = reference.repository(wish.what)
-        file_name = reference.parse(wish.what).file_name if found is None else ""
+        # With a digest of its own the file needs no API: it is fetched raw.
+        raw = found is None or (bool(wish.sha256) and found.kind == "GitHub" and found.single)
+        file_name = reference.parse(wish.what).file_name if raw else ""
     except GalleryError as error:
         raise _usage(error.message) from error
     if not wish.sha256:

@@ -95,6 +95,8 @@ class RepositoryKind(StrEnum):
     S3 = "S3"
     CLAIM = "Claim"
     VOLUME = "Volume"
+    GITHUB = "GitHub"
+    GITHUB_RELEASE = "GitHubRelease"
 
 
 class Repository(_Message):
@@ -104,12 +106,16 @@ class Repository(_Message):
         url: after rewrites. Hugging Face: `https://<endpoint>/<owner>/<repo>`. OCI and Ollama:
             `https://<registry>/<repository path>`. S3: `https://<endpoint>/<bucket>/<key or prefix/>`.
             Claim: `pvc://<claim>/<path>`. Volume: `file:///<path>`, below the Gallery's own volume.
-        revision: branch, tag, commit, `sha256:` digest or S3 version; empty: the kind's default.
+            GitHub, GitHubRelease: `https://<endpoint>/<owner>/<repo>`.
+        revision: branch, tag, commit, `sha256:` digest or S3 version; of a GitHubRelease its tag, or what
+            it was found to be (`Resolution.revision`); empty: the kind's default.
         include: glob patterns (fnmatch, `*` crosses slashes) of file names to take; empty: all.
         exclude: glob patterns of file names to leave out; wins over `include`.
         folder: where the files are published, relative to the volume's root; empty: the root.
         region: of S3; empty: `us-east-1`.
         path_style: whether an S3 bucket is named in the path and not in the host.
+        path: of GitHub: a file, a folder where it ends in a slash, empty: everything. Of a GitHubRelease:
+            the name of one asset; empty: all.
     """
 
     kind: RepositoryKind
@@ -120,6 +126,7 @@ class Repository(_Message):
     folder: str = ""
     region: str = ""
     path_style: bool = True
+    path: str = ""
 
 
 class Document(_Message):

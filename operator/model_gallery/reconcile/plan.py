@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from model_gallery.api.v1alpha1.model import ModelSpec, StoragePlace
+from model_gallery.api.v1alpha1.model import ModelSource, ModelSpec, StoragePlace
 from model_gallery.artifact.digest import sha256_of_value
 from model_gallery.catalog.entry import InstallRequest
+from model_gallery.protocol.operation import Repository
 from model_gallery.reconcile.observed import ClaimView, GalleryView
 
-__all__ = ["Plan", "plan_of"]
+__all__ = ["Plan", "plan_of", "repository_facts", "source_facts"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +61,13 @@ def plan_of(
                 for file in request.files
             ],
             "documents": [document.model_dump() for document in request.documents],
-            "repository": request.repository.model_dump() if request.repository else None,
+            "repository": repository_facts(request.repository) if request.repository else None,
             **common,
         }
     )
     wish_digest = sha256_of_value(
         {
-            "source": spec.source.model_dump(mode="json"),
+            "source": source_facts(spec.source),
             "config": spec.config,
             "servedName": spec.served_name,
             "rewrites": [rewrite.model_dump() for rewrite in gallery.spec.rewrites],
@@ -74,3 +75,13 @@ def plan_of(
         }
     )
     return Plan(request, place, secret_name, digest, wish_digest)
+
+
+def repository_facts(repository: Repository) -> dict[str, object]:
+    """Returns what digests hold of a repository; without a field that came later and is not set."""
+    return repository.model_dump(exclude=None if repository.path else {"path"})
+
+
+def source_facts(source: ModelSource) -> dict[str, object]:
+    """Returns what digests hold of a source; without a kind that came later and is not set."""
+    return source.model_dump(mode="json", exclude=None if source.git_hub else {"git_hub"})

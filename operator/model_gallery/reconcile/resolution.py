@@ -63,8 +63,13 @@ def resolve(
         return direct.assemble_s3(
             source.s3, install_name=install_name, config=spec.config, rewrites=rewrites
         )
+    if source.git_hub is not None:
+        return direct.assemble_git_hub(
+            source.git_hub, install_name=install_name, config=spec.config, rewrites=rewrites
+        )
     raise StalledError(
-        Reason.INVALID_SPEC, "spec.source must set one of entry, uri, files, huggingFace, s3"
+        Reason.INVALID_SPEC,
+        "spec.source must set one of entry, uri, files, huggingFace, s3, gitHub",
     )
 
 

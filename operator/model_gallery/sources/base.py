@@ -14,7 +14,7 @@ from typing import Protocol
 from model_gallery.protocol.operation import Repository
 from model_gallery.transport.authorize import Authorize, nobody
 
-__all__ = ["Packed", "Packing", "RemoteFile", "RepositorySource", "Resolution"]
+__all__ = ["Locator", "Packed", "Packing", "RemoteFile", "RepositorySource", "Resolution"]
 
 
 class Packing(StrEnum):
@@ -49,6 +49,22 @@ class Packed:
         return "" if self.packing is Packing.TREE else f"{self.packing}:{self.folder}"
 
 
+class Locator(Protocol):
+    """Knows addresses that are signed and expire. Used from several threads."""
+
+    def place(self) -> str:
+        """Returns the address to ask; a new one where the last was refused or is old.
+
+        Raises:
+            GalleryError: there is none.
+        """
+        ...
+
+    def refused(self) -> None:
+        """Takes notice that the last address is good no longer. Does not wait."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
     """One file at one moment.
@@ -62,6 +78,7 @@ class RemoteFile:
         validator: strong, changes with the content; None where there is none.
         ranges: whether the source can begin in the middle.
         authorize: headers for each hop.
+        locator: knows where the bytes are now, where `url` does not lead there.
         local: where the content lies on a mounted volume instead; `url` is then for messages only.
         packed: of an archive whose members are the files of the source; its own name is then nobody's.
     """
@@ -74,8 +91,22 @@ class RemoteFile:
     validator: str | None = None
     ranges: bool = True
     authorize: Authorize = nobody
+    locator: Locator | None = None
     local: tuple[str, ...] | None = None
     packed: Packed | None = None
+
+    def place(self) -> str:
+        """Returns the URL to ask for the bytes at this moment.
+
+        Raises:
+            GalleryError: as the locator does.
+        """
+        return self.url if self.locator is None else self.locator.place()
+
+    def refused(self) -> None:
+        """Takes notice that the address which was handed out last is good no longer. Does not wait."""
+        if self.locator is not None:
+            self.locator.refused()
 
 
 @dataclass(frozen=True, slots=True)

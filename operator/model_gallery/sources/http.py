@@ -53,7 +53,7 @@ def probe(client: HttpClient, file: RemoteFile) -> RemoteFile:
     Raises:
         GalleryError: as `HttpClient.open` does.
     """
-    with client.open(file.url, {"Range": "bytes=0-0"}, authorize=file.authorize) as response:
+    with client.open(file.place(), {"Range": "bytes=0-0"}, authorize=file.authorize) as response:
         response.readinto(memoryview(bytearray(1)))
         if response.status in {_PARTIAL, _BEHIND_END}:
             _, _, size = _range(response.headers)
@@ -88,7 +88,7 @@ def read(
         headers["Range"] = f"bytes={start}-{'' if end is None else end - 1}"
         if file.validator:
             headers["If-Range"] = file.validator
-    with client.open(url or file.url, headers, authorize=file.authorize) as response:
+    with client.open(url or file.place(), headers, authorize=file.authorize) as response:
         _check(response, file, start, end)
         yield response
 

@@ -17,7 +17,11 @@ _SHOWN_CHARACTERS = 160
 _FIRST_ERROR, _FIRST_SERVER_ERROR = 400, 500
 _GONE = frozenset({404, 410})
 _FORBIDDEN = frozenset({401, 403})
-_PROXY, _TIMEOUT, _RANGE, _TOO_MANY, _UNAVAILABLE = 407, 408, 416, 429, 503
+_LIMITED = frozenset({403, 429})
+"""What GitHub's API answers beyond its limits; 403 is no refusal then."""
+_ASKS_TO_WAIT = frozenset({403, 503})
+_RESET_DIGITS = 12
+_PROXY, _TIMEOUT, _RANGE, _TOO_MANY = 407, 408, 416, 429
 
 
 def shown(url: str) -> str:
@@ -41,7 +45,9 @@ def refusal(
     if status < _FIRST_ERROR or status == _RANGE:
         return None
     after = retry_after_seconds(headers.get("retry-after", ""))
-    if status == _TOO_MANY or (status == _UNAVAILABLE and after is not None):
+    if after is None and status in _LIMITED:
+        after = _seconds_to_reset(headers)
+    if status == _TOO_MANY or (status in _ASKS_TO_WAIT and after is not None):
         message = f"{where}: the server asks to wait (HTTP {status})"
         return TransientError(Reason.RATE_LIMITED, message, retry_after=after)
     if status == _TIMEOUT or status >= _FIRST_SERVER_ERROR:
@@ -82,3 +88,12 @@ def retry_after_seconds(text: str) -> float | None:
         moment = moment.replace(tzinfo=UTC)
     left = (moment - datetime.now(UTC)).total_seconds()  # noqa: TID251 - an edge reads the clock
     return min(max(left, 0.0), _MAX_RETRY_AFTER)
+
+
+def _seconds_to_reset(headers: Mapping[str, str]) -> float | None:
+    """Returns the seconds until a used up limit begins anew, at most an hour; None without one."""
+    reset = headers.get("x-ratelimit-reset", "").strip()
+    if headers.get("x-ratelimit-remaining", "").strip() != "0" or not reset.isdecimal():
+        return None
+    now = datetime.now(UTC).timestamp()  # noqa: TID251 - an edge reads the clock
+    return min(max(float(reset[:_RESET_DIGITS]) - now, 0.0), _MAX_RETRY_AFTER)

@@ -210,18 +210,20 @@ class HttpClient:
         *,
         authorize: Authorize = nobody,
         expect: Collection[int] = (),
+        body: bytes | None = None,
     ) -> Iterator[Response]:
         """Asks for a URL, through redirects, and hands out the open answer.
 
         Args:
             authorize: asked for headers at every hop, with the URL of that hop.
             expect: statuses of 400 and more that are handed out as answers and not raised.
+            body: posted, also to where a redirect leads; None: a GET. For questions that change nothing.
 
         Raises:
             TransientError: Unreachable, ServerError, RateLimited, Interrupted.
             StalledError: what asking again cannot mend.
         """
-        response = self._ask(url, dict(headers or {}), authorize, expect)
+        response = self._ask(url, dict(headers or {}), authorize, expect, body)
         try:
             yield response
         finally:
@@ -238,12 +240,14 @@ class HttpClient:
         authorize: Authorize = nobody,
         deadline_seconds: float = _DOCUMENT_SECONDS,
         too_large: Reason = Reason.INDEX_INVALID,
+        body: bytes | None = None,
     ) -> Fetched:
         """Fetches a small document whole, conditionally where a validator is given.
 
         Args:
-            accept: media types to ask for.
-            deadline_seconds: for the body.
+            accept: media types to ask for; also that of the body.
+            deadline_seconds: for the body of the answer.
+            body: as of `open`.
             too_large: reason of the error for a document of more than `max_bytes`.
 
         Raises:
@@ -251,20 +255,27 @@ class HttpClient:
             StalledError: it is larger than `max_bytes`, or asking again cannot mend it.
         """
         headers = {"Accept": accept} if accept else {}
+        if body is not None:
+            headers["Content-Type"] = accept
         if etag:
             headers["If-None-Match"] = etag
         if last_modified:
             headers["If-Modified-Since"] = last_modified
-        with self.open(url, headers, authorize=authorize) as response:
+        with self.open(url, headers, authorize=authorize, body=body) as response:
             tag, date = response.headers.get("etag"), response.headers.get("last-modified")
             if response.status == _NOT_MODIFIED:
                 unchanged = tag or etag, date or last_modified
                 return Fetched(None, *unchanged, response.url, response.headers)
-            body = response.whole(max_bytes, deadline_seconds, too_large)
-            return Fetched(body, tag, date, response.url, response.headers)
+            whole = response.whole(max_bytes, deadline_seconds, too_large)
+            return Fetched(whole, tag, date, response.url, response.headers)
 
     def _ask(
-        self, url: str, headers: dict[str, str], authorize: Authorize, expect: Collection[int]
+        self,
+        url: str,
+        headers: dict[str, str],
+        authorize: Authorize,
+        expect: Collection[int],
+        body: bytes | None,
     ) -> Response:
         previous = ""
         trail: list[Mapping[str, str]] = []
@@ -272,7 +283,7 @@ class HttpClient:
             url = reference.redirect_target(url)
             scheme = urlsplit(url).scheme
             self._targets.check_scheme(scheme, previous)
-            raw = self._request(url, {**headers, **authorize(url)})
+            raw = self._request(url, {**headers, **authorize(url)}, body)
             if raw.status not in _REDIRECTS or "location" not in raw.headers:
                 error = answers.refusal(raw.status, raw.headers, url, self._policy.proxy)
                 if error is not None and raw.status not in expect:
@@ -295,7 +306,9 @@ class HttpClient:
         self._targets.check_literal(host)
         return self._proxied
 
-    def _request(self, url: str, headers: dict[str, str]) -> urllib3.BaseHTTPResponse:
+    def _request(
+        self, url: str, headers: dict[str, str], body: bytes | None
+    ) -> urllib3.BaseHTTPResponse:
         own = {
             "User-Agent": f"model-gallery-operator/{__version__}",
             # The digest is of the bytes as published, not as a proxy may have packed them.
@@ -303,7 +316,12 @@ class HttpClient:
         }
         try:
             return self._pools(url).request(
-                "GET", url, headers={**own, **headers}, redirect=False, preload_content=False
+                "GET" if body is None else "POST",
+                url,
+                body=body,
+                headers={**own, **headers},
+                redirect=False,
+                preload_content=False,
             )
         except (HTTPError, OSError) as error:
             raise _translated(url, error, self._policy.proxy) from error

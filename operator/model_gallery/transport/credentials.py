@@ -6,7 +6,7 @@ Only the worker reads the Secret, as mounted files; nothing of it is ever put in
 
 | keys | for |
 | --- | --- |
-| `token` | bearer token (Hugging Face, http) |
+| `token` | bearer token (Hugging Face, GitHub, http) |
 | `username`, `password` | basic authentication (http, OCI) |
 | `.dockerconfigjson` | OCI registries |
 | `accessKeyId`, `secretAccessKey`, `sessionToken` | S3 |

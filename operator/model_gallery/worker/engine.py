@@ -298,11 +298,14 @@ class Engine:
     @contextlib.contextmanager
     def _response(self, task: Task) -> Iterator[Callable[[memoryview], int]]:
         file, asked = task.file, time.monotonic()
+        if file.remote.locator is not None and not file.final_url:
+            file.final_url = file.remote.place()
+        task.through = file.final_url
         with http.read(
-            self.client, file.remote, task.start, task.end, url=file.final_url
+            self.client, file.remote, task.start, task.end, url=task.through
         ) as response:
             self._latency += _SMOOTHING * (time.monotonic() - asked - self._latency)
-            if response.trail:
+            if response.trail and not task.through:
                 file.final_url = response.url
             task.response = response
             try:
@@ -366,9 +369,8 @@ class Engine:
         file = task.file
         if error.reason is Reason.SOURCE_CHANGED:
             self._changed(file, error)
-        elif error.reason in _ABOUT_THE_URL and file.final_url:
-            # A signed URL that has expired: the file's own URL gives a new one.
-            file.final_url = ""
+        elif error.reason in _ABOUT_THE_URL and task.through:
+            self._renew(task, error)
         elif error.reason is Reason.SIZE_MISMATCH and not file.second_time:
             file.second_time = True
             file.throw_away()
@@ -377,6 +379,17 @@ class Engine:
             self._fail(error)
         else:
             self._pause(task, error)
+
+    def _renew(self, task: Task, error: GalleryError) -> None:
+        """Begins again from the file's own URL, or its locator: a signed address has expired."""
+        file = task.file
+        if task.began < file.failed_at:
+            # Of the connections that find it so at the same time one is enough.
+            return
+        file.failures, file.failed_at, file.final_url = file.failures + 1, time.monotonic(), ""
+        file.remote.refused()
+        if file.failures > _MAX_FAILURES:
+            self._fail(error)
 
     def _pause(self, task: Task, error: TransientError) -> None:
         file, now = task.file, time.monotonic()

@@ -155,6 +155,10 @@ def _repository(
             from model_gallery.sources.s3 import S3Source  # noqa: PLC0415
 
             return S3Source(client, credentials)
+        case RepositoryKind.GITHUB | RepositoryKind.GITHUB_RELEASE:
+            from model_gallery.sources.github import GitHubSource  # noqa: PLC0415
+
+            return GitHubSource(client, credentials)
         case RepositoryKind.CLAIM | RepositoryKind.VOLUME:
             from model_gallery.sources.mounted import MountedSource  # noqa: PLC0415
 

@@ -40,6 +40,7 @@ class Task:
         epoch: of the file when the task was taken; under another the task's bytes are worth nothing.
         began: seconds of the monotonic clock.
         moved: when the last bytes came.
+        through: the address that is asked in the place of the file's URL, which can expire; empty: none.
     """
 
     file: FileTransfer
@@ -50,6 +51,7 @@ class Task:
     began: float
     moved: float
     reading_to: int = 0
+    through: str = ""
     response: Response | None = None
 
     @property

@@ -19,6 +19,8 @@ SEEDS = (
     b"huggingface://owner/repo/sub/file.gguf@main",
     b"hf://owner/repo@rev",
     b"github:org/repo/path/x.yaml@branch",
+    b"github://o/r/releases/tag/v1/m.gguf",
+    b"https://github.com/o/r/releases/download/v1/m.gguf",
     b"ollama://library/model:tag",
     b"oci://registry.example.org/a/b:tag@sha256:" + b"a" * 64,
     b"s3://bucket/key?region=eu",
@@ -31,7 +33,12 @@ SEEDS = (
 def one(data: bytes) -> None:
     """Parsed in every way; a path that comes through is relative and has no dots."""
     for text in (data.decode(errors="surrogateescape"), data.decode("latin-1")):
-        for parse in (reference.parse, reference.repository, reference.redirect_target):
+        for parse in (
+            reference.parse,
+            reference.repository,
+            reference.release_asset,
+            reference.redirect_target,
+        ):
             with allowed():
                 parse(text)
         with allowed():

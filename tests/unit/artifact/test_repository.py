@@ -12,6 +12,7 @@ from model_gallery.artifact.reference import RepositoryRef
 from model_gallery.errors import StalledError
 
 HUB = "https://huggingface.co"
+GITHUB = "https://github.com"
 OLLAMA = "https://registry.ollama.ai"
 DIGEST = "sha256:" + "a" * 64
 
@@ -43,6 +44,28 @@ DIGEST = "sha256:" + "a" * 64
         ("pvc://claim/a/b.gguf", RepositoryRef("Claim", "pvc://claim/a/b.gguf", single=True)),
         ("pvc://claim/a/", RepositoryRef("Claim", "pvc://claim/a/")),
         ("file:///a/b.gguf", RepositoryRef("Volume", "file:///a/b.gguf", single=True)),
+        ("github://o/r", RepositoryRef("GitHub", f"{GITHUB}/o/r")),
+        ("github://o/r@v1", RepositoryRef("GitHub", f"{GITHUB}/o/r", "v1")),
+        ("github://o/r@a%2Fb", RepositoryRef("GitHub", f"{GITHUB}/o/r", "a/b")),
+        ("github://o/r/d/@v1", RepositoryRef("GitHub", f"{GITHUB}/o/r", "v1", path="d/")),
+        ("github://o/r@v1/d/", RepositoryRef("GitHub", f"{GITHUB}/o/r", "v1", path="d/")),
+        (
+            "github://o/r/d/a%20b.gguf@v1",
+            RepositoryRef("GitHub", f"{GITHUB}/o/r", "v1", single=True, path="d/a b.gguf"),
+        ),
+        ("github://o/r/releases/latest", RepositoryRef("GitHubRelease", f"{GITHUB}/o/r")),
+        (
+            "github://o/r/releases/latest/m.gguf",
+            RepositoryRef("GitHubRelease", f"{GITHUB}/o/r", "", single=True, path="m.gguf"),
+        ),
+        (
+            "github://o/r/releases/tag/p@1.0%2Fx",
+            RepositoryRef("GitHubRelease", f"{GITHUB}/o/r", "p@1.0/x"),
+        ),
+        (
+            "github://o/r/releases/tag/v1/m.gguf",
+            RepositoryRef("GitHubRelease", f"{GITHUB}/o/r", "v1", single=True, path="m.gguf"),
+        ),
     ],
 )
 def test_forms(uri: str, found: RepositoryRef) -> None:
@@ -73,6 +96,20 @@ def test_single_files_are_none(uri: str) -> None:
         "oci://ghcr.io/a@sha256:abc",
         f"oci://ghcr.io/a@md5:{'a' * 32}",
         "oci://user:pw@ghcr.io/a",
+        "github://",
+        "github://o",
+        "github:///r",
+        "github://o/r/a/../b",
+        "github://o/r/a//b",
+        "github://o/r/%2e%2e/b",
+        "github://o/r/a%00b",
+        "github://../r",
+        "github://o/r@a..b",
+        "github://o/r@%2Fa",
+        "github://o/r@a:b",
+        "github://o/r/releases/tag/a:b",
+        "github://o/r/releases/tag/v1/%2e%2e",
+        "github://o/r/releases/tag/v1/a%2Fb",
         "s3://B/x",
         "s3://-b/x",
         "s3://bucket/x?versionId=1",
@@ -92,7 +129,9 @@ def test_refused(uri: str) -> None:
     assert len(caught.value.message) < 400
 
 
-@given(st.sampled_from(["hf", "ollama", "oci", "s3", "pvc", "file"]), st.text(max_size=60))
+@given(
+    st.sampled_from(["github", "hf", "ollama", "oci", "s3", "pvc", "file"]), st.text(max_size=60)
+)
 def test_nothing_but_a_repository_or_a_refusal(scheme: str, rest: str) -> None:
     try:
         found = reference.repository(f"{scheme}://{rest}")
@@ -100,3 +139,33 @@ def test_nothing_but_a_repository_or_a_refusal(scheme: str, rest: str) -> None:
         return
     if found is not None:
         assert ".." not in found.url.split("/")[3:5] or found.kind in {"Claim", "Volume", "S3"}
+
+
+@pytest.mark.parametrize(
+    ("url", "tag", "asset"),
+    [
+        (f"{GITHUB}/o/r/releases/download/v1/m.gguf", "v1", "m.gguf"),
+        (f"{GITHUB}/o/r/releases/download/a/b/m.gguf", "a/b", "m.gguf"),
+        (f"{GITHUB}/o/r/releases/download/a%2Fb/m%2B1.gguf", "a/b", "m+1.gguf"),
+        (f"{GITHUB}/o/r/releases/latest/download/m.gguf", "", "m.gguf"),
+    ],
+)
+def test_downloads_are_assets(url: str, tag: str, asset: str) -> None:
+    wanted = RepositoryRef("GitHubRelease", f"{GITHUB}/o/r", tag, single=True, path=asset)
+
+    assert reference.release_asset(url) == wanted
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://github.com.evil.org/o/r/releases/download/v1/m.gguf",
+        "https://mirror.corp/o/r/releases/download/v1/m.gguf",
+        f"{GITHUB}/o/r/releases/download/v1/m.gguf?x=1",
+        f"{GITHUB}/o/r/archive/v1.tar.gz",
+        f"{GITHUB}/o/r/releases/download/m.gguf",
+        f"{GITHUB}/o/r/releases/download/{'v' * 3000}/m.gguf",
+    ],
+)
+def test_other_urls_are_no_assets(url: str) -> None:
+    assert reference.release_asset(url) is None

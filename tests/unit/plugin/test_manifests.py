@@ -56,6 +56,13 @@ SOURCES = {
         {"uri": "github:o/r/x.bin@v1"},
         "x",
     ),
+    "a repository of GitHub": ("github://o/Repo@v1", "", {"uri": "github://o/Repo@v1"}, "repo"),
+    "a file of GitHub with a digest": (
+        "github://o/r/x.gguf@v1",
+        SHA,
+        {"files": [{"path": "x.gguf", "uri": "github://o/r/x.gguf@v1", "sha256": SHA}]},
+        "x",
+    ),
 }
 
 
@@ -104,6 +111,10 @@ def test_names_that_are_given_win() -> None:
 
 WRONG = {
     "a digest for an entry": (Wish("x", "g", "n", sha256=SHA), "--sha256 is for URIs"),
+    "a digest for an asset": (
+        Wish("github://o/r/releases/tag/v1/m.gguf", "g", "n", sha256=SHA),
+        "one file",
+    ),
     "a digest for a repository": (Wish("hf://o/r", "g", "n", sha256=SHA), "one file"),
     "a digest that is none": (Wish("https://e.x/m", "g", "n", sha256="12"), "64 hex digits"),
     "a URI that is none": (Wish("ftp://e.x/m", "g", "n"), "ftp://e.x/m"),

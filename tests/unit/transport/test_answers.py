@@ -7,7 +7,9 @@ from email.utils import format_datetime
 
 import pytest
 
-from model_gallery.transport.answers import retry_after_seconds
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import TransientError
+from model_gallery.transport.answers import refusal, retry_after_seconds
 
 SOON = datetime.now(UTC) + timedelta(minutes=30)
 WAITS: dict[str, tuple[str, float | None]] = {
@@ -34,3 +36,32 @@ def test_a_time_in_every_spelling_of_utc(zone: str) -> None:
 
     assert found is not None
     assert 0 < found <= 1800
+
+
+REFUSALS: dict[str, tuple[int, dict[str, str], Reason]] = {
+    "a limit that is used up": (
+        403,
+        {"x-ratelimit-remaining": "0", "x-ratelimit-reset": "9999999999"},
+        Reason.RATE_LIMITED,
+    ),
+    "a secondary limit": (403, {"retry-after": "60"}, Reason.RATE_LIMITED),
+    "a limit with some left": (
+        403,
+        {"x-ratelimit-remaining": "4", "x-ratelimit-reset": "9999999999"},
+        Reason.UNAUTHORIZED,
+    ),
+    "a limit without an end": (403, {"x-ratelimit-remaining": "0"}, Reason.UNAUTHORIZED),
+    "a refusal": (403, {}, Reason.UNAUTHORIZED),
+    "a request to wait": (429, {}, Reason.RATE_LIMITED),
+}
+
+
+@pytest.mark.parametrize(("status", "headers", "want"), REFUSALS.values(), ids=REFUSALS)
+def test_a_limit_is_no_refusal(status: int, headers: dict[str, str], want: Reason) -> None:
+    error = refusal(status, headers, "https://api.example.org/x")
+
+    assert error is not None
+    assert error.reason is want
+    if want is Reason.RATE_LIMITED and status == 403:
+        assert isinstance(error, TransientError)
+        assert error.retry_after

@@ -30,6 +30,7 @@ __all__ = [
     "FileProblem",
     "FileSource",
     "FileStatus",
+    "GitHubSource",
     "HuggingFaceSource",
     "LastFailure",
     "Mode",
@@ -185,11 +186,63 @@ class S3Source(ApiType):
     )
 
 
+class GitHubSource(ApiType):
+    """Files of a repository of GitHub, or the assets of one of its releases."""
+
+    model_config = ConfigDict(
+        json_schema_extra=rules(
+            (
+                (
+                    "!has(self.release) || self.release == '' || ((!has(self.revision) ||"
+                    " self.revision == '') && (!has(self.path) || self.path == ''))"
+                ),
+                "release cannot be set together with revision or path",
+            )
+        )
+    )
+
+    endpoint: Url = Field(
+        default="https://github.com",
+        description="URL of the GitHub: of another than github.com the API is asked at its /api/v3.",
+    )
+    repo: str = Field(
+        min_length=3,
+        max_length=256,
+        pattern=r"^[A-Za-z0-9._-]+/[A-Za-z0-9._-]+$",
+        description="owner/repository.",
+    )
+    path: str = Field(
+        default="",
+        max_length=1024,
+        description="A file; a folder where it ends in a slash; empty: the whole repository.",
+    )
+    revision: str = Field(
+        default="",
+        max_length=255,
+        pattern=r"^[A-Za-z0-9._+@/-]*$",
+        description="Branch, tag or commit; empty: the default branch.",
+    )
+    release: str = Field(
+        default="",
+        max_length=255,
+        pattern=r"^[A-Za-z0-9._+@/-]*$",
+        description="Take the assets of the release with this tag instead, or of the `latest` one.",
+    )
+    include: tuple[Pattern, ...] = Field(
+        default=(),
+        max_length=64,
+        description="Glob patterns of the files to take; empty: all but Python code and git's own.",
+    )
+    exclude: tuple[Pattern, ...] = Field(
+        default=(), max_length=64, description="Glob patterns of files to leave out."
+    )
+
+
 class ModelSource(ApiType):
     """Where the model comes from."""
 
     model_config = ConfigDict(
-        json_schema_extra=exactly_one("entry", "uri", "files", "huggingFace", "s3")
+        json_schema_extra=exactly_one("entry", "uri", "files", "huggingFace", "s3", "gitHub")
     )
 
     entry: EntrySource | None = Field(default=None, description="An entry of the Gallery's index.")
@@ -197,13 +250,17 @@ class ModelSource(ApiType):
         default=None,
         description=(
             "A single file (https, huggingface://owner/repo/path, github:, s3://, pvc://claim/path,"
-            " file:///path), or a repository (huggingface://owner/repo, ollama://, oci://)."
+            " file:///path), or a repository (huggingface://owner/repo, github://owner/repo, ollama://,"
+            " oci://)."
         ),
     )
     hugging_face: HuggingFaceSource | None = Field(
         default=None, description="A repository of the Hub, published as the folder <servedName>/."
     )
     s3: S3Source | None = Field(default=None, description="Objects of an S3-compatible store.")
+    git_hub: GitHubSource | None = Field(
+        default=None, description="Files of a GitHub repository, or the assets of a release."
+    )
     files: tuple[FileSource, ...] | None = Field(
         default=None,
         min_length=1,
