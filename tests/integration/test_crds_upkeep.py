@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from support.kube import KubectlError
-from support.signmake import key
+from support.signmake import authority, key
 from support.stage import with_spec
 
 NAMESPACE = "crds-upkeep"
@@ -32,6 +32,12 @@ GALLERY: dict[str, Any] = {
     "kind": "Gallery",
     "metadata": {"name": "g", "namespace": NAMESPACE},
     "spec": {"index": {"configMap": {"name": "i"}}, "storage": {"claimName": "c"}},
+}
+
+
+SIGNER = {
+    "issuer": "https://issuer.example.org",
+    "subject": "https://git.example.org/models/tiny/.ci/sign.yaml@refs/heads/main",
 }
 
 
@@ -69,6 +75,10 @@ def policy(**changes: Any) -> dict[str, Any]:
 
 def trusting(*keys: str) -> dict[str, Any]:
     return policy(signatures={"publicKeys": [*keys]})
+
+
+def signers(**named: Any) -> dict[str, Any]:
+    return policy(signatures=named)
 
 
 def create(kube, body: dict[str, Any]) -> dict[str, Any]:
@@ -121,6 +131,22 @@ ACCEPTED: dict[str, dict[str, Any]] = {
     "keys of all curves": trusting(key("p256"), key("p384"), key("p521")),
     "a key with other line ends": trusting(f"\n{key()}\n".replace("\n", "\r\n")),
     "as many keys as may be": trusting(*(f"{key()}{' ' * n}" for n in range(16))),
+    "identities": signers(identities=[SIGNER, SIGNER | {"subject": "b@example.org"}]),
+    "as many identities as may be": signers(
+        identities=[{"issuer": "i" * 1024, "subject": f"{n:>01024}"} for n in range(16)]
+    ),
+    "an instance of one's own": signers(identities=[SIGNER], trustedRoot={"configMapName": "root"}),
+    "authorities": signers(certificateAuthorities=[authority(), authority("other")]),
+    "as many authorities as may be": signers(
+        certificateAuthorities=[f"{authority()}{' ' * n}" for n in range(16)]
+    ),
+    "an authority with other line ends": signers(
+        certificateAuthorities=[authority().replace("\n", "\r\n")]
+    ),
+    "all kinds of signers": signers(
+        publicKeys=[key()], identities=[SIGNER], certificateAuthorities=[authority()]
+    ),
+    "signers of a Model": model(policy={"signatures": {"identities": [SIGNER]}}),
     "a limit for reading": gallery(worker={"verifyBandwidthLimit": "1Gi"}),
 }
 
@@ -143,6 +169,8 @@ def test_backends_that_tell_their_model_and_those_that_do_not(kube) -> None:
 EXPRESSION = "must be a regular expression in RE2's syntax"
 SOMETHING = "must name tags, a backend or a nameRegex"
 PUBLIC = "must be one public key in PEM, of the curve P-256, P-384 or P-521"
+AUTHORITY = "must be one certificate in PEM, and nothing else"
+NOBODY = "at least one of publicKeys, identities, certificateAuthorities must name somebody"
 HOST = "spec.policy.allowedHosts[0]"
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -221,8 +249,30 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "a host twice": (policy(allowedHosts=["e.org", "e.org"]), "Duplicate value"),
     "an empty license": (policy(licenses=[""]), "spec.policy.licenses[0]"),
     "a license twice": (policy(licenses=["mit", "mit"]), "Duplicate value"),
-    "nobody's keys": (trusting(), "spec.policy.signatures.publicKeys"),
-    "signatures without keys": (policy(signatures={}), "publicKeys"),
+    "nobody's keys": (trusting(), NOBODY),
+    "signatures of nobody": (policy(signatures={}), NOBODY),
+    "signatures of nobody, for a Model": (model(policy={"signatures": {}}), NOBODY),
+    "empty lists of signers": (signers(identities=[], certificateAuthorities=[]), NOBODY),
+    "an instance for nobody": (
+        signers(publicKeys=[key()], trustedRoot={"configMapName": "root"}),
+        "identities must be set as well",
+    ),
+    "an instance without a name": (signers(identities=[SIGNER], trustedRoot={}), "configMapName"),
+    "an identity without an issuer": (signers(identities=[{"subject": "s"}]), "issuer"),
+    "an identity without a subject": (signers(identities=[{"issuer": "i"}]), "subject"),
+    "an empty subject": (
+        signers(identities=[{"issuer": "i", "subject": ""}]),
+        "spec.policy.signatures.identities[0].subject",
+    ),
+    "an identity twice": (signers(identities=[SIGNER, SIGNER]), "Duplicate value"),
+    "text for an authority": (signers(certificateAuthorities=["mine"]), AUTHORITY),
+    "a key for an authority": (signers(certificateAuthorities=[key()]), AUTHORITY),
+    "two authorities in one": (signers(certificateAuthorities=[authority() * 2]), AUTHORITY),
+    "a private key behind an authority": (
+        signers(certificateAuthorities=[authority() + private(PrivateFormat.PKCS8)]),
+        AUTHORITY,
+    ),
+    "an authority twice": (signers(certificateAuthorities=[authority()] * 2), "Duplicate value"),
     "an empty key": (trusting(""), "spec.policy.signatures.publicKeys[0]"),
     "a key twice": (trusting(key(), key()), "Duplicate value"),
     "more keys than may be": (trusting(*(f"{key()}{' ' * n}" for n in range(17))), "Too many"),

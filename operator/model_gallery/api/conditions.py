@@ -175,7 +175,7 @@ class Reason(StrEnum):
     SIGNATURE_MISSING = "SignatureMissing"
     """The Gallery's `policy.signatures` is set and the source holds no `model.sig` at its root."""
     SIGNATURE_INVALID = "SignatureInvalid"
-    """No key of `policy.signatures` has signed what the source holds. The message names the file."""
+    """Nobody whom `policy.signatures` names has signed what came. The message names file or flaw."""
     LICENSE_NOT_ALLOWED = "LicenseNotAllowed"
     """The entry's license is not in `policy.licenses` of Gallery or Model."""
     PATH_CONFLICT = "PathConflict"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from model_gallery.api.v1alpha1.model import ModelSource, ModelSpec, StoragePlace
+from model_gallery.api.v1alpha1.signatures import Signatures
 from model_gallery.artifact.digest import sha256_of_value
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.protocol.operation import Repository
@@ -44,15 +45,14 @@ def plan_of(
     )
     secret_name = spec.credentials.secret_name if spec.credentials else ""
     policy = gallery.spec.policy
-    common = {
+    common: dict[str, object] = {
         "place": place.model_dump(),
         "formats": policy.formats,
         "checksums": policy.checksums,
         "secret": secret_name,
     }
     if policy.signatures is not None:
-        # The keys of a set: in another order they take the same models.
-        common["signatures"] = sorted(policy.signatures.public_keys)
+        common["signatures"] = _signers(policy.signatures)
     digest = sha256_of_value(
         {
             # Without a field that is not set, so that a new version leaves published plans alone.
@@ -85,3 +85,18 @@ def repository_facts(repository: Repository) -> dict[str, object]:
 def source_facts(source: ModelSource) -> dict[str, object]:
     """Returns what digests hold of a source; without a kind that came later and is not set."""
     return source.model_dump(mode="json", exclude=None if source.git_hub else {"git_hub"})
+
+
+def _signers(signatures: Signatures) -> object:
+    """Returns what tells two sets of signers apart: in another order they take the same models."""
+    keys = sorted(signatures.public_keys)
+    if not signatures.identities and not signatures.certificate_authorities:
+        # As it was when there were keys only, so that a new version leaves published plans alone.
+        return keys
+    root = signatures.trusted_root
+    return {
+        "keys": keys,
+        "identities": sorted([one.issuer, one.subject] for one in signatures.identities),
+        "authorities": sorted(signatures.certificate_authorities),
+        "root": root.config_map_name if root else "",
+    }

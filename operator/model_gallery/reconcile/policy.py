@@ -25,9 +25,7 @@ def tightened(gallery: GalleryView, spec: ModelSpec | None) -> GalleryView:
     if own is not None and own.formats is not None:
         stricter["formats"] = Formats.SAFE
     if own is not None and own.signatures is not None:
-        stricter["signatures"] = Signatures.model_construct(
-            public_keys=_common_keys(gallery.spec.policy.signatures, own.signatures)
-        )
+        stricter["signatures"] = _common(gallery.spec.policy.signatures, own.signatures)
     if not stricter:
         return gallery
     policy = gallery.spec.policy.model_copy(update=stricter)
@@ -42,26 +40,47 @@ def refused(request: InstallRequest, gallery: GalleryView, spec: ModelSpec | Non
     )
     if found is None and own is not None:
         found = _against(request, "spec.policy", "", own.licenses, own.allowed_hosts)
-        found = found or _without_keys(gallery, own)
+        found = found or _without_signers(gallery, own)
     return found
 
 
-def _without_keys(gallery: GalleryView, own: ModelPolicy) -> Stall | None:
-    if own.signatures is None or _common_keys(gallery.spec.policy.signatures, own.signatures):
+def _without_signers(gallery: GalleryView, own: ModelPolicy) -> Stall | None:
+    if own.signatures is None:
+        return None
+    common = _common(gallery.spec.policy.signatures, own.signatures)
+    if common.public_keys or common.identities or common.certificate_authorities:
         return None
     message = (
-        "spec.policy.signatures names no key that policy.signatures of Gallery"
-        f" {gallery.name} names, too"
+        "spec.policy.signatures names no key, identity (with its trustedRoot) or authority that"
+        f" policy.signatures of Gallery {gallery.name} names, too"
     )
     return Stall(Reason.SIGNATURE_INVALID, message)
 
 
-def _common_keys(gallery: Signatures | None, own: Signatures) -> tuple[str, ...]:
-    """Returns the keys that both trust; line ends and spaces make no other key."""
+def _common(gallery: Signatures | None, own: Signatures) -> Signatures:
+    """Returns the signers whom both trust; line ends and spaces make no other key or certificate.
+
+    An identity is one of its Sigstore instance. A Model that names another instance than its Gallery
+    shares none; one that names no instance means the Gallery's.
+    """
     if gallery is None:
-        return own.public_keys
-    trusted = {"".join(key.split()) for key in gallery.public_keys}
-    return tuple(key for key in own.public_keys if "".join(key.split()) in trusted)
+        return own
+    elsewhere = own.trusted_root is not None and own.trusted_root != gallery.trusted_root
+    return Signatures.model_construct(
+        public_keys=_shared(gallery.public_keys, own.public_keys),
+        identities=tuple(
+            one for one in own.identities if one in gallery.identities and not elsewhere
+        ),
+        certificate_authorities=_shared(
+            gallery.certificate_authorities, own.certificate_authorities
+        ),
+        trusted_root=gallery.trusted_root,
+    )
+
+
+def _shared(gallery: Sequence[str], own: Sequence[str]) -> tuple[str, ...]:
+    trusted = {"".join(pem.split()) for pem in gallery}
+    return tuple(pem for pem in own if "".join(pem.split()) in trusted)
 
 
 def _against(

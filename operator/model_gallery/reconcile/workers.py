@@ -6,12 +6,14 @@ from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Checksums, Formats, GallerySpec
 from model_gallery.api.v1alpha1.model import ModelStatus, StoragePlace
+from model_gallery.api.v1alpha1.signatures import Signatures
 from model_gallery.catalog.entry import InstallRequest
 from model_gallery.protocol.operation import (
     InstallOperation,
     Owner,
     RepositoryKind,
     ScanOperation,
+    SignerIdentity,
     VerifyOperation,
 )
 from model_gallery.reconcile import names, sizes
@@ -58,6 +60,7 @@ def owner(meta: Meta) -> Owner:
 def install(observed: ObservedModel, gallery: GalleryView, plan: Plan) -> InstallOperation:
     """Returns the operation that brings a plan onto the volume."""
     policy, spec = gallery.spec.policy, observed.spec
+    signatures = policy.signatures
     return InstallOperation(
         owner=owner(observed.meta),
         plan_digest=plan.digest,
@@ -67,11 +70,27 @@ def install(observed: ObservedModel, gallery: GalleryView, plan: Plan) -> Instal
         bandwidth_bytes=sizes.from_quantity(gallery.spec.worker.bandwidth_limit or "") or 0,
         safe_formats=policy.formats is Formats.SAFE,
         checksums_required=policy.checksums is Checksums.REQUIRED,
-        signature_keys=policy.signatures.public_keys if policy.signatures else (),
+        signature_keys=signatures.public_keys if signatures else (),
+        signature_authorities=signatures.certificate_authorities if signatures else (),
+        signature_identities=_identities(signatures),
+        own_trusted_root=bool(_trusted_root(gallery)),
         keep_seconds=spec.update_policy.keep_seconds if spec else 0,
         quota_bytes=_quota(gallery),
         network=observed.settings.network,
     )
+
+
+def _identities(signatures: Signatures | None) -> tuple[SignerIdentity, ...]:
+    named = signatures.identities if signatures else ()
+    return tuple(SignerIdentity(issuer=one.issuer, subject=one.subject) for one in named)
+
+
+def _trusted_root(gallery: GalleryView) -> str:
+    """Returns the ConfigMap with the trusted root; empty where the worker needs none, or has its own."""
+    signatures = gallery.spec.policy.signatures
+    if signatures is None or not signatures.identities or signatures.trusted_root is None:
+        return ""
+    return signatures.trusted_root.config_map_name
 
 
 def _quota(gallery: GalleryView) -> int | None:
@@ -114,6 +133,7 @@ def job(
         secret_name=plan.secret_name if fetches else "",
         proxy_secret=_proxy_secret(observed, gallery) if fetches else "",
         ca_config_map=bundle.config_map_name if bundle and fetches else "",
+        trusted_root_config_map=_trusted_root(gallery) if fetches else "",
         source_claim=source_claim(plan.request) if fetches else "",
         resources=gallery.spec.worker.resources,
         node_selector=gallery.spec.worker.node_selector,

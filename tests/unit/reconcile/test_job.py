@@ -153,6 +153,28 @@ def test_authorities_come_from_a_config_map() -> None:
     assert environment(pod)[operation.ENV_CA].startswith(mount(pod, "ca")["mountPath"])
 
 
+IDENTITY = {"issuer": "https://i", "subject": "s"}
+
+
+def test_a_trusted_root_comes_from_a_config_map() -> None:
+    named = {"identities": [IDENTITY], "trustedRoot": {"configMapName": "own"}}
+    pod = pod_of(gallery=b.gallery(policy={"signatures": named}))
+
+    volume = next(item for item in pod["volumes"] if item["name"] == "trusted-root")
+    item = {"key": "trusted_root.json", "path": "trusted_root.json"}
+    assert volume["configMap"] == {"name": "own", "items": [item]}
+    place = mount(pod, "trusted-root")
+    assert place["readOnly"] is True
+    assert environment(pod)[operation.ENV_TRUSTED_ROOT] == f"{place['mountPath']}/{item['path']}"
+
+
+def test_the_public_root_needs_no_mount() -> None:
+    pod = pod_of(gallery=b.gallery(policy={"signatures": {"identities": [IDENTITY]}}))
+
+    assert "trusted-root" not in str(pod)
+    assert operation.ENV_TRUSTED_ROOT not in environment(pod)
+
+
 @pytest.mark.parametrize(("claim", "volumes"), [("other", 1), ("models", 0)])
 def test_another_claim_is_mounted_to_be_read_only(claim: str, volumes: int) -> None:
     """The Gallery's own claim is mounted once, twice used."""

@@ -91,6 +91,10 @@ def test_nothing_is_widened(wish: dict[str, str]) -> None:
         b.spec(policy=wish)
 
 
+NOBODY = (
+    "spec.policy.signatures names no key, identity (with its trustedRoot) or authority that"
+    " policy.signatures of Gallery g names, too"
+)
 SIGNED: dict[str, tuple[list[str], list[str], list[str] | str]] = {
     "only the Gallery names keys": (["a", "b"], [], ["a", "b"]),
     "only the Model does": ([], ["a"], ["a"]),
@@ -99,7 +103,7 @@ SIGNED: dict[str, tuple[list[str], list[str], list[str] | str]] = {
     "they share none": (
         ["a"],
         ["b"],
-        "names no key that policy.signatures of Gallery g names, too",
+        NOBODY,
     ),
 }
 
@@ -121,3 +125,84 @@ def test_of_keys_those_count_that_both_name(case: str) -> None:
     told = b.told(start)
     assert isinstance(told, InstallOperation)
     assert list(told.signature_keys) == want
+
+
+A, B = ({"issuer": "https://i", "subject": name} for name in ("a", "b"))
+HERE, THERE = ({"configMapName": name} for name in ("here", "there"))
+SIGNERS: dict[str, tuple[dict[str, Any] | None, dict[str, Any], dict[str, Any] | None]] = {
+    "identities of both": ({"identities": [A, B]}, {"identities": [B]}, {"identities": [B]}),
+    "only the Model's": (None, {"identities": [A]}, {"identities": [A]}),
+    "with its own instance": (
+        None,
+        {"identities": [A], "trustedRoot": HERE},
+        {"identities": [A], "root": "here"},
+    ),
+    "another identity": ({"identities": [A]}, {"identities": [B]}, None),
+    "the same subject of another issuer": (
+        {"identities": [A]},
+        {"identities": [A | {"issuer": "https://j"}]},
+        None,
+    ),
+    "the Gallery's instance": (
+        {"identities": [A], "trustedRoot": HERE},
+        {"identities": [A]},
+        {"identities": [A], "root": "here"},
+    ),
+    "the same instance": (
+        {"identities": [A], "trustedRoot": HERE},
+        {"identities": [A], "trustedRoot": HERE},
+        {"identities": [A], "root": "here"},
+    ),
+    "another instance": (
+        {"identities": [A], "trustedRoot": HERE},
+        {"identities": [A], "trustedRoot": THERE},
+        None,
+    ),
+    "an instance in the place of the public one": (
+        {"identities": [A]},
+        {"identities": [A], "trustedRoot": HERE},
+        None,
+    ),
+    "another instance, and a key of both": (
+        {"publicKeys": ["k"], "identities": [A]},
+        {"publicKeys": ["k"], "identities": [A], "trustedRoot": HERE},
+        {"keys": ["k"]},
+    ),
+    "authorities of both": (
+        {"certificateAuthorities": ["a b", "c"]},
+        {"certificateAuthorities": ["a\nb"]},
+        {"authorities": ["a\nb"]},
+    ),
+    "an authority that is no key": (
+        {"publicKeys": ["a"]},
+        {"certificateAuthorities": ["a"]},
+        None,
+    ),
+    "an identity beside keys": ({"publicKeys": ["a"]}, {"identities": [A]}, None),
+}
+
+
+@pytest.mark.parametrize("case", SIGNERS)
+def test_of_signers_those_count_whom_both_name(case: str) -> None:
+    gallery, own, want = SIGNERS[case]
+    policy = {"signatures": gallery} if gallery else {}
+    seen = b.observed(gallery=b.gallery(policy=policy), spec=b.spec(policy={"signatures": own}))
+
+    outcome = model.decide(seen, b.NOW, 0.0).outcome
+
+    if want is None:
+        assert isinstance(outcome, Stall)
+        assert (outcome.reason, outcome.message) == (Reason.SIGNATURE_INVALID, NOBODY)
+        return
+    assert isinstance(outcome, Act)
+    (start,) = outcome.actions
+    assert isinstance(start, StartWorker)
+    told = b.told(start)
+    assert isinstance(told, InstallOperation)
+    assert list(told.signature_keys) == want.get("keys", [])
+    assert [one.model_dump() for one in told.signature_identities] == want.get("identities", [])
+    assert list(told.signature_authorities) == want.get("authorities", [])
+    assert told.own_trusted_root == ("root" in want)
+    volumes = {item["name"]: item for item in start.job["spec"]["template"]["spec"]["volumes"]}
+    mounted = volumes.get("trusted-root", {}).get("configMap", {}).get("name")
+    assert mounted == want.get("root")

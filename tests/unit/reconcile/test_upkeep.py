@@ -23,6 +23,7 @@ from model_gallery.reconcile import times
 from model_gallery.reconcile.actions import DeleteJob
 from model_gallery.reconcile.observed import ObservedModel, ScanView, WorkerPhase
 from model_gallery.reconcile.outcome import Act, Done, Pause, Stall, Wait
+from model_gallery.reconcile.plan import plan_of
 from support import builders as b
 from support.decisions import after, condition, decide, kind, on, start, started
 
@@ -711,6 +712,39 @@ def test_the_worker_is_told_whose_signatures_count() -> None:
     assert keys("one", "two").signature_keys == ("one", "two")
     assert keys("one", "two").plan_digest == keys("two", "one").plan_digest
     assert keys("one").plan_digest != keys("two").plan_digest
+
+
+def test_each_part_of_a_policy_on_signatures_makes_another_plan() -> None:
+    def digest(**signatures: Any) -> str:
+        gallery = b.gallery(policy={"signatures": signatures})
+        return started(b.observed(gallery=gallery)).plan_digest
+
+    one, two = ({"issuer": "https://i", "subject": name} for name in ("one", "two"))
+    other = {"issuer": "https://j", "subject": "one"}
+    root = {"configMapName": "own"}
+    plans = [
+        digest(publicKeys=["a"]),
+        digest(certificateAuthorities=["a"]),
+        digest(publicKeys=["a"], certificateAuthorities=["a"]),
+        digest(identities=[one]),
+        digest(identities=[two]),
+        digest(identities=[other]),
+        digest(identities=[one, two]),
+        digest(identities=[one], trustedRoot=root),
+        digest(identities=[one], certificateAuthorities=["a"]),
+    ]
+    assert len(set(plans)) == len(plans)
+    assert digest(identities=[one, two]) == digest(identities=[two, one])
+    assert digest(certificateAuthorities=["a", "b"]) == digest(certificateAuthorities=["b", "a"])
+
+
+def test_keys_make_the_plan_that_they_made_before_there_were_others() -> None:
+    """Or each published Model of such a Gallery would be installed anew by an upgrade."""
+    view = b.gallery(policy={"signatures": {"publicKeys": ["one", "two"]}})
+
+    planned = plan_of(b.REQUEST, view, b.CLAIM, b.spec())
+
+    assert planned.digest == "5ede2c226550667b86f7bcda53eece3d7fe2091ea8bfc891d6d9aedb996df71d"
 
 
 def test_times_are_written_in_whole_seconds() -> None:

@@ -221,7 +221,7 @@ class Policy(ApiType):
     signatures: Signatures | None = Field(
         default=None,
         description=(
-            "Refuses models without a model.sig (OpenSSF model signing) that one of the keys has made and"
+            "Refuses models without a model.sig (OpenSSF model signing) of somebody who is named here, and"
             " that covers each file; absent: none is asked for."
         ),
     )

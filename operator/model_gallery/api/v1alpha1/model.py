@@ -327,8 +327,8 @@ class ModelPolicy(ApiType):
     signatures: Signatures | None = Field(
         default=None,
         description=(
-            "Refuses models that none of these keys has signed; where the Gallery names keys, only those"
-            " that both name count."
+            "Refuses models that nobody named here has signed; where the Gallery names signers, only those"
+            " whom both name count."
         ),
     )
 

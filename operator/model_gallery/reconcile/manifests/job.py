@@ -22,6 +22,8 @@ _OPERATION_FOLDER = "/etc/model-gallery"
 _CREDENTIALS = "/var/run/model-gallery/credentials"
 _PROXY = "/var/run/model-gallery/proxy"
 _CA = "/etc/model-gallery-ca"
+_TRUSTED_ROOT = "/etc/model-gallery-trusted-root"
+_TRUSTED_ROOT_KEY = "trusted_root.json"
 _SOURCE = "/source"
 _POD_RETRIES = 4
 _INSTALL_TTL_SECONDS = 600
@@ -43,6 +45,7 @@ class WorkerJob:
         secret_name: Secret with credentials for the source; empty without one.
         proxy_secret: Secret for the proxy; empty without one.
         ca_config_map: ConfigMap with extra certificate authorities in ca.crt; empty without.
+        trusted_root_config_map: ConfigMap with a Sigstore instance in trusted_root.json; empty without.
         owner_kind: Model, or Gallery for a scan.
         source_claim: claim that the files are copied from, mounted read-only; empty without one.
     """
@@ -60,6 +63,7 @@ class WorkerJob:
     secret_name: str = ""
     proxy_secret: str = ""
     ca_config_map: str = ""
+    trusted_root_config_map: str = ""
     source_claim: str = ""
     owner_kind: str = labels.MODEL
 
@@ -173,6 +177,10 @@ def _pod(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
     if job.ca_config_map:
         items = [{"key": "ca.crt", "path": "ca.crt"}]
         volumes.append({"name": "ca", "configMap": {"name": job.ca_config_map, "items": items}})
+    if job.trusted_root_config_map:
+        items = [{"key": _TRUSTED_ROOT_KEY, "path": _TRUSTED_ROOT_KEY}]
+        named = {"name": job.trusted_root_config_map, "items": items}
+        volumes.append({"name": "trusted-root", "configMap": named})
     if job.source_claim and job.source_claim != job.claim_name:
         source = {"claimName": job.source_claim, "readOnly": True}
         volumes.append({"name": "source", "persistentVolumeClaim": source})
@@ -215,6 +223,11 @@ def _container(job: WorkerJob, settings: WorkerSettings) -> dict[str, Any]:
     if job.ca_config_map:
         mounts.append({"name": "ca", "mountPath": _CA, "readOnly": True})
         env.append({"name": operation.ENV_CA, "value": f"{_CA}/ca.crt"})
+    if job.trusted_root_config_map:
+        mount = {"name": "trusted-root", "mountPath": _TRUSTED_ROOT, "readOnly": True}
+        mounts.append(mount)
+        path = f"{_TRUSTED_ROOT}/{_TRUSTED_ROOT_KEY}"
+        env.append({"name": operation.ENV_TRUSTED_ROOT, "value": path})
     if job.source_claim:
         name = "source" if job.source_claim != job.claim_name else "models"
         mounts.append({"name": name, "mountPath": _SOURCE, "readOnly": True})
