@@ -21,10 +21,17 @@ from model_gallery.artifact import signature
 from model_gallery.artifact.signature import Bundle, invalid
 from model_gallery.errors import StalledError
 
-__all__ = ["Authorities", "authorities"]
+__all__ = ["UNREADABLE", "Authorities", "authorities"]
 
 _MAX_PROBLEM = 200
-_FOREIGN = (ValueError, UnsupportedAlgorithm)
+UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.ExtensionNotFound,
+    x509.UnsupportedGeneralNameType,
+)
 """What `cryptography` raises for certificates that are none, or of a kind that it does not know."""
 
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
@@ -51,7 +58,7 @@ class Authorities:
         try:
             signer, *others = map(x509.load_der_x509_certificate, bundle.certificates)
             key = signer.public_key()
-        except _FOREIGN as error:
+        except UNREADABLE as error:
             raise invalid("the bundle brings no certificate that can be read") from error
         self._check_chain(signer, others)
         _check_usage(signer)
@@ -82,7 +89,7 @@ class Authorities:
         )
         try:
             verifier.verify(signer, others)
-        except (verification.VerificationError, x509.UnsupportedGeneralNameType) as error:
+        except (verification.VerificationError, *UNREADABLE) as error:
             raise invalid(
                 "its certificate leads to no authority of policy.signatures.certificateAuthorities"
                 f" that is valid now: {str(error)[:_MAX_PROBLEM]}"
@@ -101,7 +108,7 @@ def authorities(pems: Sequence[str], now: datetime) -> Authorities:
 def _certificate(number: int, pem: str) -> x509.Certificate:
     try:
         return x509.load_pem_x509_certificate(pem.encode())
-    except _FOREIGN as error:
+    except UNREADABLE as error:
         raise StalledError(
             Reason.INVALID_SPEC,
             f"policy.signatures.certificateAuthorities[{number}] of the Gallery is no certificate in PEM",

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from sigstore import errors
 from sigstore import models as sigstore
 from sigstore.verify import Verifier, policy
 
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact import signature
+from model_gallery.artifact.certificates import UNREADABLE
 from model_gallery.artifact.signature import Bundle, invalid
 from model_gallery.errors import StalledError
 
@@ -28,7 +28,7 @@ __all__ = ["Identities", "Identity", "identities"]
 
 _MAX_PROBLEM = 300
 _MAX_NAME = 200
-_FOREIGN = (errors.Error, ValueError, UnsupportedAlgorithm, x509.ExtensionNotFound)
+_FOREIGN = (errors.Error, OSError, OverflowError, TypeError, *UNREADABLE)
 """What the library raises for bytes that it cannot use: not only its own errors."""
 _ISSUER = x509.ObjectIdentifier("1.3.6.1.4.1.57264.1.1")
 """Who vouches for the subject, as Fulcio writes it (its `oid-info.md`)."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from datetime import UTC, datetime
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from sigstore.models import TrustedRoot
@@ -16,7 +18,16 @@ from model_gallery.artifact.digest import is_sha256
 from model_gallery.artifact.identities import Identity
 from model_gallery.artifact.signature import Manifest
 from model_gallery.errors import StalledError
-from support.signmake import IDENTITY, authority, bundle, key, recorded, root, statement
+from support.signmake import (
+    IDENTITY,
+    authority,
+    bundle,
+    key,
+    recorded,
+    root,
+    statement,
+    with_certificates,
+)
 
 _OURS = ec.derive_private_key(7, ec.SECP256R1())
 _PEM = _OURS.public_key().public_bytes(
@@ -31,6 +42,15 @@ _TRUSTED = (
     ),
 )
 _IGNORING = {"method": "files", "hash_type": "sha256", "ignore_paths": ["notes", ""]}
+
+
+def _of_no_version() -> bytes:
+    """A certificate that once was not taken well."""
+    known, unknown = (b"\xa0\x03\x02\x01" + version for version in (b"\x02", b"\x0e"))
+    found = x509.load_pem_x509_certificate(authority().encode())
+    return found.public_bytes(serialization.Encoding.DER).replace(known, unknown, 1)
+
+
 SEEDS = (
     recorded("p256"),
     recorded("other"),
@@ -39,6 +59,8 @@ SEEDS = (
     recorded("certificates/other"),
     recorded("keyless/signed"),
     recorded("keyless/rsa"),
+    with_certificates(recorded("p256"), [_of_no_version()]),
+    re.sub(rb'("integratedTime":)"[0-9]+"', rb'\1"99999999999999999"', recorded("keyless/signed")),
     json.dumps(statement({"a": b"a", "b/c": b"c"})).encode(),
     json.dumps(statement({"a": b"a"}, serialization=_IGNORING)).encode(),
     json.dumps(statement({"\ud800": b"a"})).encode(),

@@ -137,6 +137,7 @@ def below(*extensions: x509.ExtensionType, ca: bool) -> bytes:
     return signed(signer, between)
 
 
+UNKNOWN = b"\xa0\x03\x02\x01\x0e"
 REFUSED = {
     "for nothing": (signed(certificate("signer", SIGNER.public_key())), "does not say"),
     "for a server": (
@@ -169,6 +170,13 @@ REFUSED = {
     ),
     "none": (signed(), "brings no certificate"),
     "a key's": (recorded("p256"), "brings no certificate"),
+    "of no known version": (
+        with_certificates(
+            bundle(SIGNER, b"{}"),
+            [TRUSTED.public_bytes(Encoding.DER).replace(b"\xa0\x03\x02\x01\x02", UNKNOWN, 1)],
+        ),
+        "brings no certificate",
+    ),
     "garbage": (with_certificates(bundle(SIGNER, b"{}"), [b"\x30\x80"]), "brings no certificate"),
 }
 

@@ -130,6 +130,14 @@ CHANGED: dict[str, tuple[Change, str]] = {
     ),
     "no time": (lambda content: entry(content).pop("integratedTime"), "sources of verified time"),
     "a time that nobody signed": (later, "invalid inclusion promise"),
+    "a time that no clock has": (
+        lambda content: entry(content).update(integratedTime="9" * 18),
+        "nobody's identity",
+    ),
+    "a time that no calendar has": (
+        lambda content: entry(content).update(integratedTime=str(2**64 - 1)),
+        "nobody's identity",
+    ),
     "no promise of the log": (
         lambda content: entry(content).pop("inclusionPromise"),
         "inclusion promise or signed timestamp",
@@ -173,6 +181,33 @@ CHANGED: dict[str, tuple[Change, str]] = {
 @pytest.mark.parametrize(("change", "problem"), CHANGED.values(), ids=CHANGED.keys())
 def test_bundles_that_do_not_hold(change: Change, problem: str) -> None:
     assert problem in refused(changed(change))
+
+
+def certified(old: bytes, new: bytes) -> bytes:
+    """The bundle in its older form, whose certificate is read before anything is verified, changed."""
+    content = json.loads(recorded("keyless/signed"))
+    content["mediaType"] = "application/vnd.dev.sigstore.bundle+json;version=0.2"
+    found = content["verificationMaterial"].pop("certificate")["rawBytes"]
+    changed = base64.b64encode(base64.b64decode(found).replace(old, new, 1)).decode()
+    chain = {"certificates": [{"rawBytes": changed}]}
+    content["verificationMaterial"]["x509CertificateChain"] = chain
+    return json.dumps(content).encode()
+
+
+ISSUER, ISSUER_V2 = (bytes.fromhex("2b0601040183bf3001") + end for end in (b"\x01", b"\x08"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "problem"),
+    [
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x0e", "not a valid X509 version"),
+        (ISSUER_V2, ISSUER, "Duplicate"),
+    ],
+    ids=["of no known version", "with an extension twice"],
+)
+def test_a_certificate_that_cannot_be_read(old: bytes, new: bytes, problem: str) -> None:
+    assert verified(certified(b"", b"")).digests
+    assert problem in refused(certified(old, new))
 
 
 def test_a_certificate_that_had_expired_when_the_log_took_it_in() -> None:
@@ -221,3 +256,14 @@ def test_a_root_that_lacks_something(tmp_path: Path, part: str) -> None:
 
     assert caught.value.reason is Reason.INVALID_SPEC
     assert "trusted root of policy.signatures" in caught.value.message
+
+
+def test_a_root_whose_times_are_of_no_zone(tmp_path: Path) -> None:
+    mixed = json.loads(root().read_text())
+    mixed["certificateAuthorities"][0]["validFor"]["start"] = "2026-01-01T00:00:00"
+    (tmp_path / "root.json").write_text(json.dumps(mixed))
+
+    with pytest.raises(StalledError) as caught:
+        verified(recorded("keyless/signed"), trusted=tmp_path / "root.json")
+
+    assert caught.value.reason is Reason.INVALID_SPEC
