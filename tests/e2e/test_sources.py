@@ -7,6 +7,8 @@ import json
 import content
 import pytest
 
+from support import ocimake
+from support.archivemake import tar
 from support.github import blob_id, sha256
 from support.kube import condition, wait_until
 from support.origin import URL, body
@@ -174,6 +176,12 @@ def test_contents_decide_what_is_published(stage, name, text, reason):
     assert name in condition(found, "Stalled")["message"]
     assert stage.published() == []
 
+    take_any_format(stage)
+    stage.ready("m")
+    assert stage.published() == [f"./{name}"]
+
+
+def take_any_format(stage):
     gallery = stage.kube.get("gallery", GALLERY, stage.namespace)
     stage.kube.apply(
         {
@@ -182,5 +190,33 @@ def test_contents_decide_what_is_published(stage, name, text, reason):
             "spec": {**gallery["spec"], "policy": {"formats": "Any"}},
         }
     )
-    stage.ready("m")
-    assert stage.published() == [f"./{name}"]
+
+
+def test_a_model_in_an_image_is_unpacked_where_the_policy_lets_it(stage):
+    """T17: under Safe no layer is fetched; under Any what is below /models is there."""
+    layers = [
+        ocimake.Layer(tar(files), "application/vnd.oci.image.layer.v1.tar")
+        for files in (
+            [("etc/passwd", b"root"), ("models/old.txt", b"old"), ("models/a/config.json", b"{}")],
+            [("models/.wh.old.txt", b""), ("models/README.md", b"# m")],
+        )
+    ]
+    stage.origin.upload("/v2/me/car/manifests/v1", ocimake.manifest(*layers).decode())
+    for layer in layers:
+        stage.origin.upload(f"/v2/me/car/blobs/{layer.digest}", layer.data.decode())
+    stage.set_up(rewrites=[{"prefix": "https://registry.example/", "replacement": f"{URL}/"}])
+    stage.create("car", source={"uri": "oci://registry.example/me/car:v1"})
+    found = stalled(stage, "car", "UnsafeFormat")
+    assert "push its files as layers" in condition(found, "Stalled")["message"]
+    assert all(
+        stage.origin.stats(f"/v2/me/car/blobs/{layer.digest}")["requests"] == 0 for layer in layers
+    )
+
+    take_any_format(stage)
+    status = stage.ready("car")["status"]
+
+    assert status["resolved"]["revision"] == ocimake.digest_of(ocimake.manifest(*layers))
+    assert condition({"status": status}, "Verified")["status"] == "True"
+    assert stage.published() == ["./car/README.md", "./car/a/config.json"]
+    stage.kube.run("delete", "model", "car", "-n", stage.namespace, "--wait")
+    assert stage.published() == []

@@ -167,6 +167,18 @@ def test_a_plan_tells_the_layers_and_changes_nothing(server: Scripted, worker: W
     assert result.source_digest == source
 
 
+def test_layers_fetched_beforehand_are_not_fetched_again(server: Scripted, worker: Worker) -> None:
+    put(server, *SHIPPED["an image"])
+    wish = worker.install(**wanted(server))
+    assert worker.run({**wish, "fetchOnly": True})[0] == 0
+    assert worker.published() == {}
+    fetched(server)
+
+    assert worker.run(wish)[1].fetched_bytes == 0
+    assert fetched(server) == set()
+    assert worker.published() == digests(FILES)
+
+
 IMAGES: dict[str, tuple[list[list[tuple[str, bytes]]], dict[str, bytes]]] = {
     "later layers win": (
         [[("models/a", b"old"), ("models/b", b"b")], [("models/a", b"new")]],

@@ -158,6 +158,7 @@ def test_what_is_no_plain_file_in_its_place_is_refused(root: Path, case: str) ->
 SUM_WRONG = bytearray(tar_raw(X))
 SUM_WRONG[0] ^= 1
 FOLDER = tar_block(b"d/", kind=b"5")
+LONG_LINK = tar_block(b"././@LongLink", b"y" * 150 + b"\0", kind=b"K")
 BROKEN = {
     "nothing": (b"", "is cut"),
     "no archive": (b"<!doctype html>" + bytes(600), "no tar archive"),
@@ -174,6 +175,11 @@ BROKEN = {
     "two headers for one": (tar_raw(long_name(b"a"), pax(("path", "b")), X), "two headers"),
     "a huge pax header": (tar_raw(tar_block(b"p", kind=b"x", size=1 << 30)), "1073741824 bytes"),
     "a name for all": (tar_raw(pax(("path", "../y"), kind=b"g"), X), "for all members"),
+    "a link for all": (tar_raw(pax(("linkpath", "../y"), kind=b"g"), X), "for all members"),
+    "two long links": (tar_raw(LONG_LINK, LONG_LINK, X), "two headers"),
+    "a long link and pax": (tar_raw(LONG_LINK, pax(("path", "y")), X), "two headers"),
+    "pax and a long link": (tar_raw(pax(("path", "y")), LONG_LINK, X), "two headers"),
+    "a long link of nobody": (tar_raw(X, LONG_LINK), "no member"),
     "a pax name twice": (tar_raw(pax(("path", "a"), ("path", "b")), X), "says something twice"),
     "a pax length that lies": (tar_raw(tar_block(b"p", b"99 path=x\n", kind=b"x"), X), "none"),
     "pax that is none": (tar_raw(tar_block(b"p", b"\xff\xff", kind=b"x"), X), "none"),
@@ -222,6 +228,79 @@ def test_too_many_members_are_refused(root: Path) -> None:
         unpack(root, packed)
     with pytest.raises(StalledError, match="more than 10000 members"):
         unpack(root, zipped((str(number), b"") for number in range(10_001)))
+
+
+LAYER = Packed(Packing.IMAGE, "layer sha256:1", positions=(0,))
+IN_MODELS = tar_block(b"models/x", b"content of x")
+LINK = tar_block(b"lib", kind=b"2", link=b"usr/lib")
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        LINK,
+        tar_block(b"lib", kind=b"1", link=b"usr/lib"),
+        tar_block(b"dev/null", kind=b"3"),
+        pax(("linkpath", "../x"), ("path", "lib")) + tar_block(b"l", kind=b"2"),
+        LONG_LINK + LINK,
+        LONG_LINK + long_name(b"n" * 150) + LINK,
+        long_name(b"n" * 150) + LONG_LINK + LINK,
+        tar_block(b"n" * 90, b"a name that no path may have: \n") * 3,
+        tar_block(b"usr/x\n\\", b"x"),
+    ],
+)
+def test_beside_the_model_an_image_may_hold_what_it_likes(root: Path, beside: bytes) -> None:
+    assert unpack(root, tar_raw(beside, IN_MODELS, beside), LAYER) == {"x": b"content of x"}
+
+
+@pytest.mark.parametrize(
+    ("beside", "told"),
+    [
+        (tar_block(b"lib", b"x", kind=b"2"), "'lib' is a symbolic link"),
+        (tar_block(b"lib", kind=b"S"), "'lib' is a sparse file"),
+        (tar_block(b"lib", kind=b"Z"), "'lib' is of the unknown kind"),
+        (pax(("GNU.sparse.major", "1")) + tar_block(b"lib"), "GNU.sparse.major"),
+        (tar_block(b"\xff\xfe"), "no UTF-8"),
+    ],
+)
+def test_what_readers_would_go_on_after_in_different_places_is_refused(
+    root: Path, beside: bytes, told: str
+) -> None:
+    with pytest.raises(StalledError, match=r"layer sha256:1: ") as caught:
+        unpack(root, tar_raw(beside, IN_MODELS), LAYER)
+
+    assert caught.value.reason is Reason.UNSAFE_PATH
+    assert told in caught.value.message
+    assert only_staging(root)
+
+
+def test_what_is_passed_over_has_a_bound_as_well(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert rules.MAX_PASSED_OVER == 500_000
+    monkeypatch.setattr(rules, "MAX_PASSED_OVER", 100)
+    assert unpack(root, tar_raw(*[LINK] * 100, IN_MODELS), LAYER) == {"x": b"content of x"}
+
+    with pytest.raises(StalledError, match="more than 100 members beside"):
+        unpack(root, tar_raw(*[LINK] * 101, IN_MODELS), LAYER)
+
+
+def test_whiteouts_count_like_members(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rules, "MAX_MEMBERS", 100)
+    hides = [tar_block(b"models/.wh.%d" % number) for number in range(101)]
+
+    assert unpack(root, tar_raw(*hides[:99], IN_MODELS), LAYER) == {"x": b"content of x"}
+    with pytest.raises(StalledError, match="more than 100 members"):
+        unpack(root, tar_raw(*hides), LAYER)
+
+
+def test_a_layer_without_anything_of_the_model_is_none(root: Path) -> None:
+    assert unpack(root, tar_raw(X, LINK), LAYER) == {}
+
+
+def test_a_zip_is_no_layer_of_an_image(root: Path) -> None:
+    with pytest.raises(StalledError, match="no tar archive"):
+        unpack(root, zipped([("models/x", os.urandom(600))]), LAYER)
 
 
 def test_a_directory_of_millions_costs_no_memory(root: Path) -> None:
