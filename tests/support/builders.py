@@ -6,6 +6,8 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from msgspec import structs
+
 from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import GallerySpec
@@ -113,7 +115,7 @@ def success(**changes: Any) -> ResultLine:
         size_bytes=4096,
         digest="b" * 64,
     )
-    return line.model_copy(update=changes)
+    return structs.replace(line, **changes)
 
 
 def failure(reason: Reason, message: str = "it failed") -> ResultLine:

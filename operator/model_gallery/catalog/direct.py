@@ -8,6 +8,8 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Rewrite
 from model_gallery.api.v1alpha1.model import FileSource, GitHubSource, HuggingFaceSource, S3Source
@@ -74,8 +76,8 @@ def assemble_hugging_face(
         StalledError: InvalidSpec, naming the field.
     """
     found = reference.hugging_face(source.repo, source.revision)
-    wanted_ = _repository(found, install_name, rewrites).model_copy(
-        update={"include": source.include, "exclude": source.exclude}
+    wanted_ = structs.replace(
+        _repository(found, install_name, rewrites), include=source.include, exclude=source.exclude
     )
     return _assemble_repository(wanted_, install_name=install_name, config=config)
 
@@ -98,8 +100,10 @@ def assemble_git_hub(
         found = reference.git_hub_release(source.repo, tag, endpoint=endpoint)
     else:
         found = reference.git_hub(source.repo, source.path, source.revision, endpoint)
-    wanted_ = _repository(found, "" if found.single else install_name, rewrites).model_copy(
-        update={"include": source.include, "exclude": source.exclude}
+    wanted_ = structs.replace(
+        _repository(found, "" if found.single else install_name, rewrites),
+        include=source.include,
+        exclude=source.exclude,
     )
     return _assemble_repository(wanted_, install_name=install_name, config=config)
 

@@ -15,6 +15,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Rewrite
 from model_gallery.catalog import baseconfig, configuration, documents, yamltext
@@ -252,8 +254,7 @@ def _check_archives(files: Sequence[ListedFile]) -> None:
 def _marked(files: Sequence[WantedFile]) -> tuple[WantedFile, ...]:
     """Returns the files, those marked that LocalAI would unpack; the Gallery's policy has the say."""
     return tuple(
-        file.model_copy(update={"unpack": True}) if is_archive(file.path) else file
-        for file in files
+        structs.replace(file, unpack=True) if is_archive(file.path) else file for file in files
     )
 
 

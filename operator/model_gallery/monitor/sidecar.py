@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from pydantic import ValidationError
-
 from model_gallery.monitor.asking import Asker, Route
-from model_gallery.protocol.usage import UsageReport
+from model_gallery.protocol.usage import UsageReport, parse
 
 __all__ = ["usage"]
 
@@ -15,9 +13,4 @@ _USAGE = Route("GET", "/usage")
 async def usage(asker: Asker) -> UsageReport | None:
     """Returns its report; None where it is silent or tells nothing that can be read."""
     answer = await asker.try_ask(_USAGE)
-    if answer is None:
-        return None
-    try:
-        return UsageReport.model_validate_json(answer.body)
-    except ValidationError:
-        return None
+    return None if answer is None else parse(answer.body)

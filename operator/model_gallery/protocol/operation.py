@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
+import msgspec
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
+from model_gallery.protocol.message import MalformedError, Message, decoded
 
 __all__ = [
     "ENV_CA",
@@ -24,7 +23,6 @@ __all__ = [
     "Document",
     "InstallOperation",
     "NetworkPolicy",
-    "Operation",
     "Owner",
     "RemoveOperation",
     "Repository",
@@ -53,16 +51,8 @@ ENV_TRUSTED_ROOT = "MODEL_GALLERY_TRUSTED_ROOT"
 MAX_ENV_BYTES = 64 * 1024
 """Above this many bytes the operation travels in a ConfigMap; execve limits one string to 128 KiB."""
 
-_MAX_PROBLEM = 500
 
-
-class _Message(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
-    )
-
-
-class Owner(_Message):
+class Owner(Message, frozen=True, kw_only=True):
     """The object for which the worker works: a Model, or a Gallery for a scan."""
 
     namespace: str
@@ -70,7 +60,7 @@ class Owner(_Message):
     uid: str
 
 
-class WantedFile(_Message):
+class WantedFile(Message, frozen=True, kw_only=True):
     """One file to fetch.
 
     Attributes:
@@ -99,7 +89,7 @@ class RepositoryKind(StrEnum):
     GITHUB_RELEASE = "GitHubRelease"
 
 
-class Repository(_Message):
+class Repository(Message, frozen=True, kw_only=True):
     """A source of which only the worker learns the files.
 
     Attributes:
@@ -129,14 +119,14 @@ class Repository(_Message):
     path: str = ""
 
 
-class Document(_Message):
+class Document(Message, frozen=True, kw_only=True):
     """One small text file that the operator itself composed; published after the fetched files."""
 
     path: str
     content: str
 
 
-class NetworkPolicy(_Message):
+class NetworkPolicy(Message, frozen=True, kw_only=True):
     """Which addresses the worker may connect to. Public ones always; of the others only these.
 
     Attributes:
@@ -155,14 +145,14 @@ class NetworkPolicy(_Message):
     stall_seconds: float = 60.0
 
 
-class SignerIdentity(_Message):
+class SignerIdentity(Message, frozen=True, kw_only=True):
     """A signer, and who says that it is he; both to the letter."""
 
     issuer: str
     subject: str
 
 
-class InstallOperation(_Message):
+class InstallOperation(Message, frozen=True, kw_only=True, tag_field="kind", tag="install"):
     """Fetch, verify and publish.
 
     Attributes:
@@ -187,7 +177,6 @@ class InstallOperation(_Message):
             remembers, whatever the operation names.
     """
 
-    kind: Literal["install"] = "install"
     owner: Owner
     plan_digest: str
     files: tuple[WantedFile, ...] = ()
@@ -214,19 +203,18 @@ class InstallOperation(_Message):
         return bool(self.signature_keys or self.signature_authorities or self.signature_identities)
 
 
-class VerifyOperation(_Message):
+class VerifyOperation(Message, frozen=True, kw_only=True, tag_field="kind", tag="verify"):
     """Read what was published for a Model and compare it with its receipt. Changes nothing.
 
     Attributes:
         bandwidth_bytes: most bytes to read per second; 0: no limit.
     """
 
-    kind: Literal["verify"] = "verify"
     owner: Owner
     bandwidth_bytes: int = 0
 
 
-class ScanOperation(_Message):
+class ScanOperation(Message, frozen=True, kw_only=True, tag_field="kind", tag="scan"):
     """Look at the whole volume: what receipts name, what nobody owns, how much room there is.
 
     Attributes:
@@ -237,7 +225,6 @@ class ScanOperation(_Message):
         collect_age_seconds: how old something of ours that nobody needs must be to be removed.
     """
 
-    kind: Literal["scan"] = "scan"
     owner: Owner
     max_files: int = 100_000
     models: tuple[str, ...] = ()
@@ -245,22 +232,19 @@ class ScanOperation(_Message):
     collect_age_seconds: int = 3600
 
 
-class RemoveOperation(_Message):
+class RemoveOperation(Message, frozen=True, kw_only=True, tag_field="kind", tag="remove"):
     """Remove what the receipt of this Model names, and its staging.
 
     Attributes:
         retain_files: leave the published files, remove only our own records and staging.
     """
 
-    kind: Literal["remove"] = "remove"
     owner: Owner
     retain_files: bool = False
 
 
 AnyOperation = InstallOperation | RemoveOperation | ScanOperation | VerifyOperation
-Operation = Annotated[AnyOperation, Field(discriminator="kind")]
-
-_ADAPTER: TypeAdapter[AnyOperation] = TypeAdapter(Operation)
+_DECODER: msgspec.json.Decoder[AnyOperation] = msgspec.json.Decoder(AnyOperation)
 
 
 def parse(text: str | bytes) -> AnyOperation:
@@ -270,11 +254,6 @@ def parse(text: str | bytes) -> AnyOperation:
         StalledError: InvalidSpec, where it is none.
     """
     try:
-        return _ADAPTER.validate_json(text)
-    except ValidationError as error:
-        first = error.errors(include_input=False, include_url=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise StalledError(
-            Reason.INVALID_SPEC,
-            f"the operation is invalid at {where or 'its root'}: {first['msg'][:_MAX_PROBLEM]}",
-        ) from error
+        return decoded(_DECODER, text)
+    except MalformedError as error:
+        raise StalledError(Reason.INVALID_SPEC, f"the operation is invalid: {error}") from error

@@ -7,12 +7,12 @@ nothing depends on having seen every line.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.alias_generators import to_camel
+import msgspec
+from msgspec import structs
 
 from model_gallery.api.conditions import Reason
+from model_gallery.protocol.message import MalformedError, Message, decoded, to_json
 
 __all__ = [
     "MAX_LOOSE_FILES",
@@ -21,7 +21,6 @@ __all__ = [
     "AnyLine",
     "FileProblem",
     "InventoryLine",
-    "Line",
     "LooseFile",
     "ModelFacts",
     "ModelInventory",
@@ -42,13 +41,7 @@ MAX_LOOSE_FILES = 10_000
 """Files named by a scan that no receipt names; the totals count all of them."""
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
-    )
-
-
-class PublishedFile(_Message):
+class PublishedFile(Message, frozen=True, kw_only=True):
     """One published file: its path below the root, length and sha256."""
 
     path: str
@@ -56,7 +49,7 @@ class PublishedFile(_Message):
     sha256: str
 
 
-class ModelFacts(_Message):
+class ModelFacts(Message, frozen=True, kw_only=True):
     """What the headers of the weights say; fields that no file tells are absent.
 
     Attributes:
@@ -85,14 +78,14 @@ class Problem(StrEnum):
     """It was written to since; only reading it tells whether it is damaged."""
 
 
-class FileProblem(_Message):
+class FileProblem(Message, frozen=True, kw_only=True):
     """A published file that is not as it was published."""
 
     path: str
     problem: Problem
 
 
-class ModelInventory(_Message):
+class ModelInventory(Message, frozen=True, kw_only=True):
     """What a scan found of one Model.
 
     Attributes:
@@ -110,22 +103,21 @@ class ModelInventory(_Message):
     problems_total: int = 0
 
 
-class LooseFile(_Message):
+class LooseFile(Message, frozen=True, kw_only=True):
     """A file that no receipt names."""
 
     path: str
     size_bytes: int
 
 
-class InventoryLine(_Message):
+class InventoryLine(Message, frozen=True, kw_only=True, tag_field="type", tag="inventory"):
     """Told by a scan, as often as needed: a part of what was found."""
 
-    type: Literal["inventory"] = "inventory"
     models: tuple[ModelInventory, ...] = ()
     loose: tuple[LooseFile, ...] = ()
 
 
-class VolumeFacts(_Message):
+class VolumeFacts(Message, frozen=True, kw_only=True):
     """What a scan tells of the volume as a whole.
 
     Attributes:
@@ -151,7 +143,7 @@ class VolumeFacts(_Message):
     cut: bool = False
 
 
-class PlanLine(_Message):
+class PlanLine(Message, frozen=True, kw_only=True, tag_field="type", tag="plan"):
     """Told once, before the first byte.
 
     Attributes:
@@ -160,7 +152,6 @@ class PlanLine(_Message):
         reused_bytes: content that already lies on the volume.
     """
 
-    type: Literal["plan"] = "plan"
     plan_digest: str
     revision: str = ""
     files: int
@@ -168,7 +159,7 @@ class PlanLine(_Message):
     reused_bytes: int = 0
 
 
-class ProgressLine(_Message):
+class ProgressLine(Message, frozen=True, kw_only=True, tag_field="type", tag="progress"):
     """Told at most once a second.
 
     Attributes:
@@ -176,14 +167,13 @@ class ProgressLine(_Message):
         file: path of a file in transfer.
     """
 
-    type: Literal["progress"] = "progress"
     completed_bytes: int
     total_bytes: int | None = None
     bytes_per_second: int | None = None
     file: str = ""
 
 
-class ResultLine(_Message):
+class ResultLine(Message, frozen=True, kw_only=True, tag_field="type", tag="result"):
     """Told once, last.
 
     Attributes:
@@ -202,7 +192,6 @@ class ResultLine(_Message):
         volume: of a scan.
     """
 
-    type: Literal["result"] = "result"
     plan_digest: str = ""
     reason: Reason
     message: str = ""
@@ -225,27 +214,24 @@ class ResultLine(_Message):
         """Returns the JSON text, with as many files as fit in `MAX_RESULT_BYTES`."""
         line = self
         while True:
-            text = line.model_dump_json(by_alias=True, exclude_defaults=False)
+            text = to_json(line)
             if len(text.encode()) <= MAX_RESULT_BYTES:
                 return text
             if line.files:
-                line = line.model_copy(update={"files": line.files[: len(line.files) // 2]})
+                line = structs.replace(line, files=line.files[: len(line.files) // 2])
             elif line.problems:
-                fewer = line.problems[: len(line.problems) // 2]
-                line = line.model_copy(update={"problems": fewer})
+                line = structs.replace(line, problems=line.problems[: len(line.problems) // 2])
             else:
-                line = line.model_copy(update={"message": line.message[: len(line.message) // 2]})
+                line = structs.replace(line, message=line.message[: len(line.message) // 2])
 
 
 AnyLine = InventoryLine | PlanLine | ProgressLine | ResultLine
-Line = Annotated[AnyLine, Field(discriminator="type")]
-
-_ADAPTER: TypeAdapter[AnyLine] = TypeAdapter(Line)
+_DECODER: msgspec.json.Decoder[AnyLine] = msgspec.json.Decoder(AnyLine)
 
 
 def parse_line(text: str | bytes) -> AnyLine | None:
     """Returns the line's meaning, or None for anything that is no line of ours (a log line)."""
     try:
-        return _ADAPTER.validate_json(text)
-    except ValidationError:
+        return decoded(_DECODER, text)
+    except MalformedError:
         return None

@@ -6,12 +6,21 @@ The sidecar and who reads it may be of different versions, so unknown fields are
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
-from pydantic.alias_generators import to_camel
+import msgspec
 
-__all__ = ["MAX_MODELS", "MAX_PROCESSES", "ModelUsage", "ProcessUsage", "StateHint", "UsageReport"]
+from model_gallery.protocol.message import MalformedError, Message, decoded
+
+__all__ = [
+    "MAX_MODELS",
+    "MAX_PROCESSES",
+    "ModelUsage",
+    "ProcessUsage",
+    "StateHint",
+    "UsageReport",
+    "parse",
+]
 
 MAX_PROCESSES = 256
 """Processes in one report: those that use models come first, then the largest."""
@@ -22,13 +31,7 @@ StateHint = Literal["mapped", "open"]
 """`mapped`: a process has a file of the model in its address space; `open`: at most as a descriptor."""
 
 
-class _Message(BaseModel):
-    model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, frozen=True, extra="ignore"
-    )
-
-
-class ProcessUsage(_Message):
+class ProcessUsage(Message, frozen=True, kw_only=True):
     """One process of the pod; the sidecar itself and the pause process are left out.
 
     Attributes:
@@ -51,7 +54,7 @@ class ProcessUsage(_Message):
     visible: bool = True
 
 
-class ModelUsage(_Message):
+class ModelUsage(Message, frozen=True, kw_only=True):
     """One model that a process uses now.
 
     Attributes:
@@ -73,7 +76,7 @@ class ModelUsage(_Message):
     processes: tuple[int, ...] = ()
 
 
-class UsageReport(_Message):
+class UsageReport(Message, frozen=True, kw_only=True):
     """One look at all processes of the pod.
 
     Attributes:
@@ -84,7 +87,18 @@ class UsageReport(_Message):
     """
 
     sampled_time: datetime
-    processes: tuple[ProcessUsage, ...] = Field(default=(), max_length=MAX_PROCESSES)
-    models: tuple[ModelUsage, ...] = Field(default=(), max_length=MAX_MODELS)
+    processes: Annotated[tuple[ProcessUsage, ...], msgspec.Meta(max_length=MAX_PROCESSES)] = ()
+    models: Annotated[tuple[ModelUsage, ...], msgspec.Meta(max_length=MAX_MODELS)] = ()
     hidden: int = 0
     truncated: bool = False
+
+
+_DECODER = msgspec.json.Decoder(UsageReport)
+
+
+def parse(text: bytes) -> UsageReport | None:
+    """Returns the report that the JSON text holds; None where it holds none."""
+    try:
+        return decoded(_DECODER, text)
+    except MalformedError:
+        return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import (
     MAX_STATUS_FILES,
@@ -72,7 +74,7 @@ def succeeded(status: ModelStatus, worker: WorkerView, revision: str, now: datet
 
 
 def _facts(result: ResultLine) -> ModelFacts | None:
-    return None if result.model is None else ModelFacts.model_validate(result.model.model_dump())
+    return None if result.model is None else ModelFacts.model_validate(structs.asdict(result.model))
 
 
 def failed(

@@ -16,6 +16,7 @@ from model_gallery.api.v1alpha1.model import (
     Resolved,
     StoragePlace,
 )
+from model_gallery.protocol.message import to_json
 from model_gallery.protocol.operation import RemoveOperation
 from model_gallery.reconcile import attempts, names, serving, times, workers
 from model_gallery.reconcile.actions import DeleteJob, StartWorker
@@ -156,7 +157,7 @@ def _start(observed: ObservedModel, gallery: GalleryView, mark: Eviction) -> Sta
     job = job_manifest.WorkerJob(
         name=_name(observed, mark),
         operation=OPERATION,
-        payload=operation.model_dump_json(by_alias=True),
+        payload=to_json(operation),
         plan_digest="",
         gallery=gallery.name,
         claim_name=place.claim_name,

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
+
+from msgspec import Struct, structs
 
 from model_gallery.api.v1alpha1.model import ModelSource, ModelSpec, StoragePlace
 from model_gallery.api.v1alpha1.signatures import Signatures
@@ -56,11 +59,8 @@ def plan_of(
     digest = sha256_of_value(
         {
             # Without a field that is not set, so that a new version leaves published plans alone.
-            "files": [
-                file.model_dump(exclude=None if file.unpack else {"unpack"})
-                for file in request.files
-            ],
-            "documents": [document.model_dump() for document in request.documents],
+            "files": [_facts(file, later=("unpack",)) for file in request.files],
+            "documents": [structs.asdict(document) for document in request.documents],
             "repository": repository_facts(request.repository) if request.repository else None,
             **common,
         }
@@ -79,7 +79,12 @@ def plan_of(
 
 def repository_facts(repository: Repository) -> dict[str, object]:
     """Returns what digests hold of a repository; without a field that came later and is not set."""
-    return repository.model_dump(exclude=None if repository.path else {"path"})
+    return _facts(repository, later=("path",))
+
+
+def _facts(message: Struct, later: Collection[str]) -> dict[str, object]:
+    facts = structs.asdict(message)
+    return {name: value for name, value in facts.items() if value or name not in later}
 
 
 def source_facts(source: ModelSource) -> dict[str, object]:

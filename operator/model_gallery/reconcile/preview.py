@@ -11,6 +11,8 @@ from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import (
     MAX_STATUS_FILES,
@@ -152,7 +154,7 @@ def _start(
     observed: ObservedModel, gallery: GalleryView, plan: Plan, status: ModelStatus
 ) -> StartWorker:
     operation = workers.install(observed, gallery, plan)
-    operation = operation.model_copy(update=workers.ASKING)
+    operation = structs.replace(operation, **workers.ASKING)
     name = _name(observed, status, plan)
     return workers.job(observed, gallery, plan.place, operation, name, plan=plan, kind=OPERATION)
 

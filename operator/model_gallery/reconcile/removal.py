@@ -11,6 +11,7 @@ from datetime import datetime
 
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import DeletionPolicy
+from model_gallery.protocol.message import to_json
 from model_gallery.protocol.operation import Owner, RemoveOperation
 from model_gallery.reconcile import names, serving
 from model_gallery.reconcile.actions import DeleteJob, RemoveFinalizer, StartWorker
@@ -121,7 +122,7 @@ def _start(observed: ObservedModel) -> StartWorker:
     job = job_manifest.WorkerJob(
         name=names.worker_name(meta.name, _OPERATION, meta.uid),
         operation=_OPERATION,
-        payload=operation.model_dump_json(by_alias=True),
+        payload=to_json(operation),
         plan_digest="",
         gallery=observed.spec.gallery_name if observed.spec else "",
         claim_name=claim,

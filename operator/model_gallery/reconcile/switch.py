@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import ModelStatus, Staged
 from model_gallery.reconcile import serving, times, workers
@@ -78,6 +80,6 @@ def _staged_for(status: ModelStatus, plan: Plan) -> Staged | None:
 def _start(
     observed: ObservedModel, gallery: GalleryView, plan: Plan, status: ModelStatus
 ) -> StartWorker:
-    operation = workers.install(observed, gallery, plan).model_copy(update={"fetch_only": True})
+    operation = structs.replace(workers.install(observed, gallery, plan), fetch_only=True)
     name = workers.attempt_name(OPERATION, observed, status, plan)
     return workers.job(observed, gallery, plan.place, operation, name, plan=plan, kind=OPERATION)

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.model import (
     MAX_STATUS_FILES,
@@ -75,7 +77,7 @@ class _Scene:
             )
         operation = workers.install(self.observed, self.gallery, self.plan)
         update = {_REPAIR: self._repair(), _ASK: workers.ASKING}[kind]
-        operation = operation.model_copy(update=update)
+        operation = structs.replace(operation, **update)
         if kind == _REPAIR:
             operation = self._pinned(operation)
         return workers.job(
@@ -90,8 +92,8 @@ class _Scene:
         resolved, wanted = self.observed.status.resolved, operation.repository
         if wanted is None or resolved is None or not resolved.revision:
             return operation
-        held = wanted.model_copy(update={"revision": resolved.revision})
-        return operation.model_copy(update={"repository": held})
+        held = structs.replace(wanted, revision=resolved.revision)
+        return structs.replace(operation, repository=held)
 
 
 def decide(

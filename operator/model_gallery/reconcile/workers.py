@@ -8,6 +8,7 @@ from model_gallery.api.v1alpha1.gallery import Checksums, Formats, GallerySpec
 from model_gallery.api.v1alpha1.model import ModelStatus, StoragePlace
 from model_gallery.api.v1alpha1.signatures import Signatures
 from model_gallery.catalog.entry import InstallRequest
+from model_gallery.protocol.message import to_json
 from model_gallery.protocol.operation import (
     InstallOperation,
     Owner,
@@ -124,7 +125,7 @@ def job(
     wanted = job_manifest.WorkerJob(
         name=name,
         operation=kind,
-        payload=operation.model_dump_json(by_alias=True, exclude_defaults=False),
+        payload=to_json(operation),
         plan_digest=plan.digest,
         gallery=gallery.name,
         claim_name=place.claim_name,
@@ -213,7 +214,7 @@ def scan_job(
     wanted = job_manifest.WorkerJob(
         name=name,
         operation="scan",
-        payload=operation.model_dump_json(by_alias=True),
+        payload=to_json(operation),
         plan_digest="",
         gallery=meta.name,
         claim_name=claim_name,

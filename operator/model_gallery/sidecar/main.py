@@ -23,6 +23,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError
 from model_gallery.monitor import attribution
 from model_gallery.monitor.usage import ProcessReader
+from model_gallery.protocol.message import to_json
 from model_gallery.protocol.usage import UsageReport
 from model_gallery.sidecar.files import FileIndex
 from model_gallery.storage.volume import Volume
@@ -159,7 +160,7 @@ def _pages(
         report = latest()
         if report is None:
             return Page(b"no look at the processes yet\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
-        text = report.model_dump_json(by_alias=True, exclude_none=True)
+        text = to_json(report)
         return Page(text.encode(), "application/json")
 
     def scrape() -> Page:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+import msgspec
 
 from model_gallery.artifact.digest import Sha256
+from model_gallery.protocol.message import MalformedError, decoded, to_json
 from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
 
@@ -25,7 +27,7 @@ _DIGITS = 32
 _MAX_BYTES = 256 * 1024
 
 
-class Marks(BaseModel):
+class Marks(msgspec.Struct, frozen=True, kw_only=True):
     """The digests of one content.
 
     Attributes:
@@ -34,11 +36,12 @@ class Marks(BaseModel):
         prefixes: the first 32 hex digits of the sha256 of everything up to each chunk's end.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    size_bytes: Annotated[int, msgspec.Meta(ge=0)]
+    chunk: Annotated[int, msgspec.Meta(ge=1)]
+    prefixes: Annotated[tuple[str, ...], msgspec.Meta(max_length=_MOST_CHUNKS)]
 
-    size_bytes: int = Field(ge=0)
-    chunk: int = Field(ge=1)
-    prefixes: tuple[str, ...] = Field(max_length=_MOST_CHUNKS)
+
+_DECODER = msgspec.json.Decoder(Marks)
 
 
 @dataclass(slots=True)
@@ -93,8 +96,8 @@ def read(volume: Volume, sha256: str) -> Marks | None:
     if content is None:
         return None
     try:
-        return Marks.model_validate_json(content)
-    except ValidationError:
+        return decoded(_DECODER, content)
+    except MalformedError:
         _LOG.warning("Ignored unreadable marks", extra={"content": sha256})
         return None
 
@@ -105,7 +108,7 @@ def write(volume: Volume, sha256: str, marks: Marks, owner: str) -> None:
     Args:
         owner: uid of the Model that is being worked for.
     """
-    content = marks.model_dump_json().encode()
+    content = to_json(marks).encode()
     volume.write(layout.marks(sha256), content, layout.temporary(owner))
 
 

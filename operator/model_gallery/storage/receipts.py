@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import logging
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+import msgspec
 
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact.digest import is_sha256
 from model_gallery.artifact.path import ArtifactPath
 from model_gallery.errors import GalleryError, StalledError
+from model_gallery.protocol.message import MalformedError, decoded, to_json
 from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
 
@@ -30,7 +31,7 @@ _LOG = logging.getLogger(__name__)
 _MAX_BYTES = 16 * 1024 * 1024
 
 
-class ReceiptFile(BaseModel):
+class ReceiptFile(msgspec.Struct, frozen=True, kw_only=True):
     """One published file.
 
     Attributes:
@@ -39,8 +40,6 @@ class ReceiptFile(BaseModel):
         content: of a document.
         modified_ns: the file system's time of its last change when it was published; 0: unknown.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     path: str
     size_bytes: int
@@ -51,21 +50,19 @@ class ReceiptFile(BaseModel):
     content: str = ""
 
 
-class KeptContent(BaseModel):
+class KeptContent(msgspec.Struct, frozen=True, kw_only=True):
     """A content that an earlier plan published, kept for a way back.
 
     Attributes:
         until: seconds since the epoch.
     """
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
-
     sha256: str
     size_bytes: int
     until: int
 
 
-class ReceiptArchive(BaseModel):
+class ReceiptArchive(msgspec.Struct, frozen=True, kw_only=True):
     """One archive that was unpacked; it is no published file itself.
 
     Attributes:
@@ -75,8 +72,6 @@ class ReceiptArchive(BaseModel):
         scope: how it was unpacked (sources/base.py); empty: as a whole, or not yet.
         cut: of a layer, the digest of what was wanted where members were left out; empty: none was.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     sha256: str
     members: tuple[ReceiptFile, ...] = ()
@@ -90,7 +85,7 @@ class ReceiptArchive(BaseModel):
         return not (self.members or self.scope or self.cut)
 
 
-class Receipt(BaseModel):
+class Receipt(msgspec.Struct, frozen=True, kw_only=True):
     """What was published for one Model.
 
     Attributes:
@@ -99,8 +94,6 @@ class Receipt(BaseModel):
         kept: contents of earlier plans.
         archives: what was unpacked, so that the same archive need not be fetched again.
     """
-
-    model_config = ConfigDict(frozen=True, extra="ignore")
 
     format: int = 1
     namespace: str
@@ -123,6 +116,9 @@ class Receipt(BaseModel):
         return self.files + self.leaving
 
 
+_DECODER = msgspec.json.Decoder(Receipt)
+
+
 def read_all(volume: Volume) -> dict[str, Receipt]:
     """Returns the readable receipts by the uid of their Model.
 
@@ -141,9 +137,9 @@ def read_all(volume: Volume) -> dict[str, Receipt]:
         if content is None:
             continue
         try:
-            receipt = Receipt.model_validate_json(content)
+            receipt = decoded(_DECODER, content)
             _check(receipt)
-        except (ValidationError, GalleryError):
+        except (MalformedError, GalleryError):
             _LOG.warning("Ignored an unreadable receipt", extra={"receipt": name})
             continue
         if name == f"{receipt.uid}.json":
@@ -165,7 +161,7 @@ def _check(receipt: Receipt) -> None:
 
 def write(volume: Volume, receipt: Receipt) -> None:
     """Puts a receipt in place, durably."""
-    content = receipt.model_dump_json().encode()
+    content = to_json(receipt).encode()
     volume.write(layout.receipt(receipt.uid), content, layout.temporary(receipt.uid))
 
 

@@ -16,6 +16,8 @@ from dataclasses import dataclass, field, replace
 from operator import itemgetter
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact import imagelayer
 from model_gallery.artifact.digest import sha256_of_value
@@ -119,7 +121,7 @@ class Archives:
         self._records = {archive.sha256: archive for archive in own.archives} if own else {}
         self._claim({file.sha256 for file in self.operation.files if file.sha256})
         left = tuple(file for file in self.operation.files if file.path not in self._known)
-        return self.operation.model_copy(update={"files": left})
+        return structs.replace(self.operation, files=left)
 
     def add_layers(self, source: Wish, repository: Repository | None) -> None:
         """Takes the packed layers of a repository among the archives.
@@ -238,7 +240,7 @@ class Archives:
             record = self._records[digest]
             members = tuple(one for one in record.members if (digest, one) in kept)
             cut = record.cut if members == record.members else self._cut
-            self._records[digest] = record.model_copy(update={"members": members, "cut": cut})
+            self._records[digest] = structs.replace(record, members=members, cut=cut)
 
     @property
     def _folder(self) -> Parts:
@@ -260,7 +262,7 @@ class Archives:
             namespace=owner.namespace, name=owner.name, uid=owner.uid, plan_digest=""
         )
         if self.all != own.archives:
-            receipts.write(self.volume, own.model_copy(update={"archives": self.all}))
+            receipts.write(self.volume, structs.replace(own, archives=self.all))
 
     def _lies(self, archive: _Archive) -> bool:
         """Whether all that came out of an archive in the same way lies on the volume already."""

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact.digest import sha256_of_bytes, sha256_of_value
 from model_gallery.artifact.path import ArtifactPath
@@ -158,20 +160,19 @@ class Install:
         if receipt.archives:
             message = "what was published came from an archive; set updatePolicy.mode to Track"
             raise StalledError(Reason.SOURCE_INVALID, message)
-        return self.operation.model_copy(
-            update={
-                "files": tuple(
-                    WantedFile(path=file.path, url=file.url, sha256=file.sha256)
-                    for file in receipt.files
-                    if file.fetched
-                ),
-                "documents": tuple(
-                    Document(path=file.path, content=file.content)
-                    for file in receipt.files
-                    if not file.fetched
-                ),
-                "repository": None,
-            }
+        return structs.replace(
+            self.operation,
+            files=tuple(
+                WantedFile(path=file.path, url=file.url, sha256=file.sha256)
+                for file in receipt.files
+                if file.fetched
+            ),
+            documents=tuple(
+                Document(path=file.path, content=file.content)
+                for file in receipt.files
+                if not file.fetched
+            ),
+            repository=None,
         )
 
     def _check_promises(self, wish: Wish) -> None:
@@ -405,20 +406,19 @@ class Install:
         sweep.carry_out(self.volume, removal.plan(leaving, [*owned, *mine]))
         sweep.remove_archives(self.volume, receipt, everyone, kept=receipt.files)
         files = tuple(self._settled(file, wish) for file in receipt.files)
-        last = {"leaving": (), "archives": archives, "kept": kept, "files": files}
-        receipts.write(self.volume, receipt.model_copy(update=last))
+        last = structs.replace(receipt, leaving=(), archives=archives, kept=kept, files=files)
+        receipts.write(self.volume, last)
         sweep.remove_staging(self.volume, receipt.uid)
 
     def _settled(self, file: ReceiptFile, wish: Wish) -> ReceiptFile:
         """Returns the entry with what a later look and a repair need."""
         facts = self.volume.facts(tuple(file.path.split("/")))
         remote = wish.files.get(file.path)
-        return file.model_copy(
-            update={
-                "modified_ns": facts.modified_ns if facts else 0,
-                "url": remote.url if remote else "",
-                "content": wish.documents.get(file.path, ""),
-            }
+        return structs.replace(
+            file,
+            modified_ns=facts.modified_ns if facts else 0,
+            url=remote.url if remote else "",
+            content=wish.documents.get(file.path, ""),
         )
 
     def _planned(self, plan: Plan, wish: Wish) -> ResultLine:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from model_gallery.protocol.message import to_json
 from model_gallery.protocol.report import (
     AnyLine,
     InventoryLine,
@@ -96,4 +97,4 @@ class Reporter:
         return int((now - start) / (end - begin))
 
     def _say(self, line: AnyLine) -> None:
-        self.out.write(line.model_dump_json(by_alias=True) + "\n")
+        self.out.write(to_json(line) + "\n")

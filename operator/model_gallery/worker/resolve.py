@@ -7,6 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from urllib.parse import unquote, urlsplit
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import (
@@ -79,7 +81,7 @@ class Resolver:
             if file.sha256 is None and file.path in checked.recorded
         )
         single = tuple(
-            file.model_copy(update={"sha256": checked.recorded[file.path]})
+            structs.replace(file, sha256=checked.recorded[file.path])
             if file.path in recorded
             else file
             for file in operation.files

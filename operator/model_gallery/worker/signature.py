@@ -9,6 +9,8 @@ import posixpath
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from msgspec import structs
+
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact import signature
 from model_gallery.artifact.signature import Manifest, Trust
@@ -40,8 +42,8 @@ class Signed:
         if repository is None or not repository.include:
             return operation
         include = (*repository.include, signature.NAME)
-        chosen = repository.model_copy(update={"include": include})
-        return operation.model_copy(update={"repository": chosen})
+        chosen = structs.replace(repository, include=include)
+        return structs.replace(operation, repository=chosen)
 
     def path(self, files: Mapping[str, RemoteFile]) -> str:
         """Returns where the bundle will be published.

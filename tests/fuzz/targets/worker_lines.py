@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from model_gallery.api.conditions import Reason
 from model_gallery.protocol import report
+from model_gallery.protocol.message import to_json
 from model_gallery.protocol.report import (
     MAX_RESULT_BYTES,
     FileProblem,
@@ -39,7 +40,7 @@ _LINES = (
         volume=VolumeFacts(capacity_bytes=1, available_bytes=1),
     ),
 )
-SEEDS = tuple(line.model_dump_json(by_alias=True).encode() for line in _LINES)
+SEEDS = tuple(to_json(line).encode() for line in _LINES)
 
 
 def one(data: bytes) -> None:

@@ -15,6 +15,7 @@ from model_gallery.controller import inventory, kinds
 from model_gallery.controller.inventory import Inventories, Inventory
 from model_gallery.controller.observe import loose_of
 from model_gallery.errors import TransientError
+from model_gallery.protocol.message import to_json
 from model_gallery.protocol.report import (
     FileProblem,
     InventoryLine,
@@ -30,11 +31,11 @@ WHOLE = ModelInventory(uid="u1", namespace="ns", name="whole", files=1, size_byt
 HURT = ModelInventory(
     uid="u2", namespace="ns", name="hurt", files=1, size_bytes=4, problems=(LOST,), problems_total=1
 )
-END = ResultLine(reason=Reason.SUCCEEDED).model_dump_json(by_alias=True).encode()
+END = to_json(ResultLine(reason=Reason.SUCCEEDED)).encode()
 
 
 def line(**parts: Any) -> bytes:
-    return InventoryLine(**parts).model_dump_json(by_alias=True).encode()
+    return to_json(InventoryLine(**parts)).encode()
 
 
 class Logs:

@@ -23,6 +23,7 @@ from model_gallery.controller.unloads import Unloads
 from model_gallery.controller.usage import Usage
 from model_gallery.errors import TransientError
 from model_gallery.protocol.backend import BackendFacts, LoadedModel, UnloadOutcome, UnloadResult
+from model_gallery.protocol.message import to_json
 from model_gallery.protocol.report import ProgressLine, ResultLine
 from model_gallery.protocol.usage import ProcessUsage, UsageReport
 from model_gallery.reconcile import serving
@@ -87,7 +88,7 @@ def results(metrics: Metrics, reason: str, operation: str = "install") -> float 
 
 def test_an_ended_worker_is_counted_with_what_it_said() -> None:
     line = ResultLine(plan_digest="p", reason=Reason.NO_SPACE, fetched_bytes=7, problems_total=2)
-    metrics = tallied(job(), job(ended="Failed"), line.model_dump_json(by_alias=True))
+    metrics = tallied(job(), job(ended="Failed"), to_json(line))
     assert results(metrics, "NoSpace") == 1
     assert value(metrics, "download_bytes_total") == 7
     assert value(metrics, "verify_failures_total") == 2
@@ -109,7 +110,7 @@ def test_a_worker_that_said_nothing(ended: str, line: str | None, reason: str) -
 def test_questions_fetch_nothing(operation: str) -> None:
     line = ResultLine(plan_digest="p", reason=Reason.SUCCEEDED, fetched_bytes=7)
     after = job(ended="Complete", operation=operation)
-    metrics = tallied(job(operation=operation), after, line.model_dump_json(by_alias=True))
+    metrics = tallied(job(operation=operation), after, to_json(line))
     assert results(metrics, "Succeeded", operation) == 1
     assert value(metrics, "download_bytes_total") == 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
@@ -15,7 +16,8 @@ from model_gallery.monitor.attribution import (
     Snapshot,
     report,
 )
-from model_gallery.protocol.usage import MAX_MODELS, MAX_PROCESSES, UsageReport
+from model_gallery.protocol.message import to_json
+from model_gallery.protocol.usage import MAX_MODELS, MAX_PROCESSES, UsageReport, parse
 
 NOW = datetime(2026, 1, 2, tzinfo=UTC)
 A, B = Owner("team", "a", "uid-a"), Owner("team", "b", "uid-b")
@@ -180,7 +182,7 @@ def test_the_form_of_an_answer() -> None:
         tally,
     )
 
-    assert found.model_dump(by_alias=True, mode="json") == {
+    assert json.loads(to_json(found)) == {
         "sampledTime": "2026-01-02T00:00:00Z",
         "processes": [
             {
@@ -208,4 +210,4 @@ def test_the_form_of_an_answer() -> None:
         "hidden": 0,
         "truncated": False,
     }
-    assert UsageReport.model_validate_json(found.model_dump_json(by_alias=True)) == found
+    assert parse(to_json(found).encode()) == found

@@ -7,9 +7,10 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from model_gallery.api.conditions import Reason
-from model_gallery.protocol.operation import RemoveOperation
+from model_gallery.protocol.operation import InstallOperation, RemoveOperation
 from model_gallery.reconcile import eviction, model, times
 from model_gallery.reconcile.actions import DeleteJob, StartWorker
 from model_gallery.reconcile.observed import (
@@ -170,7 +171,7 @@ def test_it_comes_back_when_asked_for(change: dict[str, Any]) -> None:
 
     assert isinstance(decision.outcome, Act)
     assert decision.status.eviction is None
-    assert b.told(decision.outcome.actions[0]).kind == "install"  # type: ignore[arg-type]
+    assert isinstance(b.told(decision.outcome.actions[0]), InstallOperation)  # type: ignore[arg-type]
 
 
 def test_asked_back_before_anything_went_it_stays() -> None:
@@ -189,7 +190,7 @@ def test_asked_back_while_the_files_go_they_are_fetched_after_that() -> None:
     ended = replace(running, phase=WorkerPhase.SUCCEEDED)
     gone = after(replace(asked, workers=(ended,)))
     start = removal(gone)
-    assert b.told(start).kind == "install"
+    assert isinstance(b.told(start), InstallOperation)
 
 
 def test_what_cannot_be_removed_is_told_and_tried_again() -> None:
@@ -228,7 +229,7 @@ def test_room_helps_nobody_who_lacks_something_else() -> None:
 
 
 def test_the_missing_room_is_remembered() -> None:
-    result = b.failure(Reason.NO_SPACE).model_copy(update={"missing_bytes": 7})
+    result = structs.replace(b.failure(Reason.NO_SPACE), missing_bytes=7)
     lacking = b.observed(workers=(b.worker(WorkerPhase.FAILED, result=result, exit_code=40),))
     failure = after(lacking).status.last_failure
     assert failure is not None

@@ -178,7 +178,7 @@ def test_the_public_root_needs_no_mount() -> None:
 @pytest.mark.parametrize(("claim", "volumes"), [("other", 1), ("models", 0)])
 def test_another_claim_is_mounted_to_be_read_only(claim: str, volumes: int) -> None:
     """The Gallery's own claim is mounted once, twice used."""
-    repository = operation.Repository(kind="Claim", url=f"pvc://{claim}/a/b")
+    repository = operation.Repository(kind=operation.RepositoryKind.CLAIM, url=f"pvc://{claim}/a/b")
     pod = pod_of(request=replace(b.REQUEST, repository=repository))
 
     named = [item for item in pod["volumes"] if item["name"] == "source"]

@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
@@ -381,7 +382,7 @@ def test_progress_is_written_at_most_every_ten_seconds() -> None:
     line = ProgressLine(completed_bytes=50, total_bytes=100, bytes_per_second=5)
     first = b.observed(workers=(b.worker(),), progress=(line, b.NOW))
     status = model.status_after(first, model.decide(first, b.NOW, 0.0), b.NOW)
-    newer = line.model_copy(update={"completed_bytes": 80})
+    newer = structs.replace(line, completed_bytes=80)
 
     def after(seconds: int) -> ModelStatus:
         now = b.NOW + timedelta(seconds=seconds)

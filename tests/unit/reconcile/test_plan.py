@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec import structs
+
 from model_gallery.api.v1alpha1.model import GitHubSource, ModelSource
 from model_gallery.protocol.operation import Repository, RepositoryKind
 from model_gallery.reconcile.plan import repository_facts, source_facts
@@ -25,7 +27,7 @@ def test_a_field_that_is_not_set_is_no_part_of_a_published_plan() -> None:
     )
 
     assert repository_facts(before) == OLD
-    assert repository_facts(before.model_copy(update={"path": "a/"})) == {**OLD, "path": "a/"}
+    assert repository_facts(structs.replace(before, path="a/")) == {**OLD, "path": "a/"}
 
 
 def test_a_kind_of_source_that_is_not_set_is_no_part_of_it_either() -> None:

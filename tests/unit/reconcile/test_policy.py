@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
+from msgspec import structs
 from pydantic import ValidationError
 
 from model_gallery.api.conditions import Reason
@@ -200,7 +201,7 @@ def test_of_signers_those_count_whom_both_name(case: str) -> None:
     told = b.told(start)
     assert isinstance(told, InstallOperation)
     assert list(told.signature_keys) == want.get("keys", [])
-    assert [one.model_dump() for one in told.signature_identities] == want.get("identities", [])
+    assert [structs.asdict(one) for one in told.signature_identities] == want.get("identities", [])
     assert list(told.signature_authorities) == want.get("authorities", [])
     assert told.own_trusted_root == ("root" in want)
     volumes = {item["name"]: item for item in start.job["spec"]["template"]["spec"]["volumes"]}

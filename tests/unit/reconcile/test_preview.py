@@ -7,6 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from model_gallery.api import labels
 from model_gallery.api.conditions import Reason
@@ -133,7 +134,7 @@ def test_a_plan_is_made_again_when_a_person_asks() -> None:
     running = on(asking, now, workers=(*asking.workers, b.job(action, created=now)))
     assert isinstance(decide(running, now), Wait)
 
-    result = PLANNED.model_copy(update={"files_total": 7})
+    result = structs.replace(PLANNED, files_total=7)
     ended = b.job(action, SUCCEEDED, result=result, created=now)
     told = on(replace(on(running, now), workers=(*asking.workers, ended)), now)
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from msgspec import structs
 
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import (
@@ -118,7 +119,7 @@ def test_the_scan_knows_who_lives() -> None:
     operation = told(observed(scanned=None, living=("uid-a", "uid-b")))
 
     assert operation.models == ("uid-a", "uid-b")
-    assert operation.owner.model_dump() == {"namespace": "ns", "name": "g", "uid": "uid-g"}
+    assert structs.asdict(operation.owner) == {"namespace": "ns", "name": "g", "uid": "uid-g"}
     assert not operation.collect
 
 

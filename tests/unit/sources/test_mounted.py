@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
@@ -77,7 +78,7 @@ def test_a_link_among_files_is_named_and_may_be_left_out(root: Path) -> None:
 
     with pytest.raises(StalledError) as caught:
         MountedSource(volume).resolve(wanted)
-    without = MountedSource(volume).resolve(wanted.model_copy(update={"exclude": ("link",)}))
+    without = MountedSource(volume).resolve(structs.replace(wanted, exclude=("link",)))
     volume.close()
 
     assert caught.value.reason is Reason.UNSAFE_PATH

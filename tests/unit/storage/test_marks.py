@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from msgspec import structs
 
 from model_gallery.artifact.digest import Sha256
 from model_gallery.storage import layout, marks
@@ -105,7 +106,7 @@ def test_marks_lie_beside_the_contents(volume: Volume, tmp_path: Path) -> None:
 
 
 def test_newer_marks_take_the_place_of_older_ones(volume: Volume) -> None:
-    newer = KNOWN.model_copy(update={"size_bytes": 5})
+    newer = structs.replace(KNOWN, size_bytes=5)
     marks.write(volume, A, KNOWN, "uid")
     marks.write(volume, A, newer, "uid")
 
