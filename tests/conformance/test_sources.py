@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from support.conformance import Kind, kind_of, sha256
+from support import proxy as proxies
+from support import relay
+from support.conformance import NOTES, Kind, kind_of, sha256
+from support.faultserver import Act, Request, serve, status
+from support.tls import context
 from support.worker import MIB, Worker
 
 DATA = random.Random(3).randbytes(40 * MIB)  # noqa: S311 - content
@@ -17,6 +24,14 @@ KINDS = [
     *("http", "huggingface", "github", "githubrelease", "oci", "modelpack", "oras", "image"),
     *("ollama", "s3", "claim"),
 ]
+CANARY = "canary-0815"
+SECRETS: dict[str, dict[str, str]] = {
+    "http": {"token": CANARY},
+    "huggingface": {"token": CANARY},
+    "oci": {"username": "me", "password": CANARY},
+    "ollama": {"username": "me", "password": CANARY},
+    "s3": {"accessKeyId": "me", "secretAccessKey": CANARY},
+}
 
 
 @pytest.fixture
@@ -28,6 +43,14 @@ def worker(tmp_path: Path) -> Worker:
 def kind(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Kind]:
     with kind_of(request.param, tmp_path, DATA) as running:
         yield running
+
+
+@pytest.fixture
+def remote(kind: Kind) -> Kind:
+    """Those kinds that are on the network."""
+    if not kind.url:
+        pytest.skip(f"{kind.name} has no server")
+    return kind
 
 
 def prepared(worker: Worker, kind: Kind, tmp_path: Path) -> Worker:
@@ -103,3 +126,166 @@ def test_wrong_credentials(worker: Worker, tmp_path: Path) -> None:
 
     assert (code, line.reason) == (21, "Unauthorized")
     assert "canary" not in line.message
+
+
+def test_a_plan_fetches_nothing(worker: Worker, kind: Kind, tmp_path: Path) -> None:
+    wish = worker.install(**kind.wish, planOnly=True)
+
+    code, line = prepared(worker, kind, tmp_path).run(wish)
+
+    # A packed layer has its own size.
+    assert code == 0
+    assert len(DATA) <= line.size_bytes < len(DATA) * 1.01
+    assert bool(line.revision) == kind.pinned
+    assert worker.everything() == []
+
+
+def test_digests_can_be_required(worker: Worker, kind: Kind, tmp_path: Path) -> None:
+    wish = worker.install(**kind.wish, checksumsRequired=True)
+
+    code, line = prepared(worker, kind, tmp_path).run(wish)
+
+    if kind.promised:
+        assert worker.published() == {kind.path: sha256(DATA)}
+        return
+    assert (code, line.reason) == (36, "ChecksumRequired")
+    assert worker.published() == {}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "want"),
+    [
+        ({"include": ["*.dat"]}, {"m/model.dat": sha256(DATA)}),
+        ({"exclude": ["*.dat"]}, {"m/notes.txt": sha256(NOTES)}),
+        ({}, {"m/model.dat": sha256(DATA), "m/notes.txt": sha256(NOTES)}),
+        ({"include": ["*.dat"], "exclude": ["model*"]}, {}),
+    ],
+    ids=["include", "exclude", "all", "nothing"],
+)
+def test_patterns_choose_files(
+    worker: Worker, kind: Kind, tmp_path: Path, patterns: dict[str, Any], want: dict[str, str]
+) -> None:
+    if not kind.several:
+        pytest.skip(f"{kind.name} is one model")
+    wish = {"repository": {**kind.several["repository"], **patterns}}
+
+    code, line = prepared(worker, kind, tmp_path).run(worker.install(**wish))
+
+    assert (code, line.reason) == ((0, "Succeeded") if want else (20, "NotFound"))
+    assert worker.published() == want
+
+
+def test_through_a_proxy(worker: Worker, remote: Kind, tmp_path: Path) -> None:
+    with proxies.serve("someone", CANARY) as proxy:
+        network = {"allowedNetworks": ["127.0.0.0/8"], "proxy": proxy.url}
+        given = {"username": "someone", "password": CANARY, "allowed-hosts": "127.0.0.1"}
+        folder = tmp_path / "proxy"
+        folder.mkdir()
+        for key, value in given.items():
+            (folder / key).write_text(value)
+        worker.environment["MODEL_GALLERY_PROXY_CREDENTIALS"] = str(folder)
+        with relay.before(remote.url) as watched:
+            wish = remote.at(watched.url, remote.wish)
+
+            code, line = prepared(worker, remote, tmp_path).run(
+                worker.install(**wish, network=network)
+            )
+
+        asked = bytes(watched.heard).count(b"\r\nHost: ")
+        assert (code, line.message) == (0, "")
+        assert worker.published() == {remote.path: sha256(DATA)}
+        assert 0 < asked <= len(proxy.lines)
+        assert CANARY.encode() not in watched.heard
+
+
+@pytest.mark.parametrize("trusted", [True, False], ids=["trusted", "unknown"])
+def test_over_tls_of_an_own_authority(
+    worker: Worker, remote: Kind, tmp_path: Path, trusted: bool
+) -> None:
+    with relay.before(remote.url, context(tmp_path)) as front:
+        if trusted:
+            worker.environment["MODEL_GALLERY_CA"] = str(tmp_path / "cert.pem")
+        wish = worker.install(**remote.at(front.url, remote.wish))
+
+        code, line = prepared(worker, remote, tmp_path).run(wish)
+
+    assert (code, line.reason) == ((0, "Succeeded") if trusted else (23, "CertificateInvalid"))
+    assert worker.published() == ({remote.path: sha256(DATA)} if trusted else {})
+
+
+@pytest.mark.parametrize("hosts", ["", "elsewhere.example", "*"])
+def test_a_secret_that_does_not_opt_in(
+    worker: Worker, remote: Kind, tmp_path: Path, hosts: str
+) -> None:
+    """T33: it is refused before anything is asked."""
+    remote.secret = {**SECRETS[remote.name], **({"allowed-hosts": hosts} if hosts else {})}
+    with relay.before(remote.url) as front:
+        wish = worker.install(**remote.at(front.url, remote.wish))
+
+        _, line = prepared(worker, remote, tmp_path).run(wish)
+
+    assert line.reason == "SecretNotAllowed"
+    assert front.heard == b""
+
+
+def test_a_credential_stays_with_its_origin(worker: Worker, remote: Kind, tmp_path: Path) -> None:
+    """T31, T35: the origin asks for it and sends on to another; nothing of it is told anywhere."""
+    remote.secret = {**SECRETS[remote.name], "allowed-hosts": "127.0.0.1"}
+    with serve() as origin, relay.before(remote.url) as other:
+
+        def behave(request: Request) -> Iterator[Act]:
+            if b"\r\nauthorization: " not in request.raw.lower():
+                yield from status(401, 'WWW-Authenticate: Basic realm="x"\r\n')
+            yield from status(302, f"Location: {other.url}{request.path}\r\n")
+
+        origin.behave = behave
+        wish = worker.install(**remote.at(origin.url, remote.wish))
+        process = prepared(worker, remote, tmp_path).start(wish, keep_output=True)
+        arguments = Path(f"/proc/{process.pid}/cmdline").read_bytes()
+        said = b"".join([*process.communicate(timeout=60), arguments, worker.log.read_bytes()])
+
+    shown = [one.raw for one in origin.requests if b"\r\nauthorization: " in one.raw.lower()]
+    small = [
+        path for path in worker.root.rglob("*") if path.is_file() and path.stat().st_size < MIB
+    ]
+    assert shown
+    assert other.heard
+    assert b"authorization" not in other.heard.lower()
+    assert CANARY.encode() not in other.heard + said + b"".join(map(Path.read_bytes, small))
+    assert process.returncode == (21 if remote.name == "s3" else 0)
+
+
+def test_what_changes_between_the_look_and_the_fetch(
+    worker: Worker, remote: Kind, tmp_path: Path
+) -> None:
+    """The new content as a whole, or a refusal, never both in one file; what was promised stays so."""
+    new, once = bytes(reversed(DATA)), threading.Lock()
+
+    def change(piece: bytes) -> None:
+        if b"\r\nRange: bytes=0-0\r\n" in piece or b"\r\nRange: " not in piece:
+            return
+        if once.acquire(blocking=False):
+            later = tmp_path / "later"
+            later.write_bytes(new)
+            # Servers of files make their ETag of it, in seconds.
+            os.utime(later, (later.stat().st_atime, later.stat().st_mtime + 10))
+            later.replace(remote.stored)
+
+    wish = remote.wish
+    if remote.name == "http":
+        wish = {"files": [{"path": "m/model.dat", "url": wish["files"][0]["url"]}]}
+    with relay.before(remote.url) as front:
+        front.hook = change
+        code, line = prepared(worker, remote, tmp_path).run(
+            worker.install(**remote.at(front.url, wish))
+        )
+
+    assert once.locked()
+    if remote.promised and remote.name != "http":
+        assert (code, line.reason) == (30, "ChecksumMismatch")
+        assert worker.published() == {}
+    elif code:
+        assert line.reason in {"SourceChanged", "Unauthorized"}
+        assert worker.published() == {}
+    else:
+        assert worker.published() == {remote.path: sha256(new)}

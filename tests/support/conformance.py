@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from support import ocimake, scripted
-from support.github import GitHub
+from support.github import GitHub, blob_id
 from support.ocimake import Layer
 
 CACHE = Path(os.environ.get("MODEL_GALLERY_CACHE") or Path.home() / ".cache/model-gallery-operator")
@@ -42,6 +42,8 @@ class Kind:
         stored: where the server keeps the bytes, to spoil them.
         secret: what the worker's credentials folder holds.
         pinned: whether the source has revisions; promised: whether it promises digests.
+        url: of the server; empty where there is none, or where another kind stands for it.
+        several: parts of an operation for `model.dat` and `notes.txt`; empty where a source is one file.
     """
 
     name: str
@@ -52,6 +54,16 @@ class Kind:
     pinned: bool = True
     promised: bool = True
     missing: dict[str, Any] = field(default_factory=dict)
+    url: str = ""
+    several: dict[str, Any] = field(default_factory=dict)
+
+    def at(self, url: str, wish: dict[str, Any]) -> dict[str, Any]:
+        """Returns a wish with another server in the place of this one."""
+        changed: dict[str, Any] = json.loads(json.dumps(wish).replace(self.url, url))
+        return changed
+
+
+NOTES = b"notes"
 
 
 def free_port() -> int:
@@ -100,16 +112,13 @@ def http(folder: Path, data: bytes) -> Iterator[Kind]:
     stored.parent.mkdir()
     stored.write_bytes(data)
     config = folder / "nginx.conf"
+    user = "user root; " if os.geteuid() == 0 else ""
     config.write_text(
-        f"daemon off; pid {folder}/pid; error_log {folder}/error; events {{}}\n"
+        f"{user}daemon off; pid {folder}/pid; error_log {folder}/error; events {{}}\n"
         f"http {{ access_log off; client_body_temp_path {folder}/t; proxy_temp_path {folder}/t;"
         f" fastcgi_temp_path {folder}/t; uwsgi_temp_path {folder}/t; scgi_temp_path {folder}/t;"
         f" server {{ listen 127.0.0.1:{port}; root {stored.parent}; }} }}\n"
     )
-    folder.chmod(0o755)
-    for parent in (stored.parent, *folder.parents):
-        with contextlib.suppress(OSError):
-            parent.chmod(parent.stat().st_mode | 0o555)
     url = f"http://127.0.0.1:{port}"
     file = {"path": "m/model.dat", "url": f"{url}/model.dat", "sha256": sha256(data)}
     with running(port, program("nginx"), "-e", f"{folder}/error", "-c", str(config)):
@@ -120,6 +129,7 @@ def http(folder: Path, data: bytes) -> Iterator[Kind]:
             stored,
             pinned=False,
             missing={"files": [{**file, "url": f"{url}/none"}]},
+            url=url,
         )
 
 
@@ -156,7 +166,9 @@ def artifact(name: str, folder: Path, data: bytes) -> Iterator[Kind]:
     """Serves the content as a kind of artifact."""
     with registry(folder) as base:
         layers = LAYERS[name](data)
-        push(base, *layers)
+        push(base, "v1", *layers)
+        notes = Layer(NOTES, "text/plain", {"org.opencontainers.image.title": "notes.txt"})
+        push(base, "several", *layers, notes)
         digest = layers[0].digest.removeprefix("sha256:")
         stored = folder / f"registry/docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data"
         kind, url = ("Ollama" if name == "ollama" else "OCI"), f"{base}/me/model"
@@ -167,10 +179,12 @@ def artifact(name: str, folder: Path, data: bytes) -> Iterator[Kind]:
             place.get(name, "m/model.dat"),
             stored,
             missing=repository(kind, url, revision="v2"),
+            url=base if name in {"oci", "ollama"} else "",
+            several=repository(kind, url, revision="several") if name == "oci" else {},
         )
 
 
-def push(base: str, *layers: Layer) -> None:
+def push(base: str, tag: str, *layers: Layer) -> None:
     """Pushes an artifact, as the distribution protocol says."""
     for content in (b"{}", *(layer.data for layer in layers)):
         begun = call("POST", f"{base}/v2/me/model/blobs/uploads/", b"")
@@ -178,7 +192,7 @@ def push(base: str, *layers: Layer) -> None:
         digest = ocimake.digest_of(content)
         call("PUT", f"{place}&digest={digest}", content, "application/octet-stream")
     body = ocimake.manifest(*layers)
-    call("PUT", f"{base}/v2/me/model/manifests/v1", body, ocimake.MANIFEST)
+    call("PUT", f"{base}/v2/me/model/manifests/{tag}", body, ocimake.MANIFEST)
 
 
 def call(method: str, url: str, data: bytes, kind: str = "") -> Any:
@@ -193,6 +207,9 @@ def s3(folder: Path, data: bytes) -> Iterator[Kind]:
     (root / "bucket" / "models").mkdir(parents=True)
     stored = root / "bucket" / "models" / "model.dat"
     stored.write_bytes(data)
+    (root / "bucket" / "several").mkdir()
+    (root / "bucket" / "several" / "model.dat").write_bytes(data)
+    (root / "bucket" / "several" / "notes.txt").write_bytes(NOTES)
     command = (
         program("versitygw"), "--port", f"127.0.0.1:{port}", "--access", KEYS["accessKeyId"],
         "--secret", KEYS["secretAccessKey"], "--quiet", "posix", str(root),
@@ -207,6 +224,8 @@ def s3(folder: Path, data: bytes) -> Iterator[Kind]:
             secret={**KEYS, "allowed-hosts": "127.0.0.1"},
             promised=False,
             missing=repository("S3", f"{url}/none/"),
+            url=f"http://127.0.0.1:{port}",
+            several=repository("S3", f"{url}/several/"),
         )
 
 
@@ -221,6 +240,7 @@ def hub(folder: Path, data: bytes) -> Iterator[Kind]:
             "lfs": {"oid": sha256(data), "size": len(data)},
         }
     ]  # fmt: skip
+    notes = {"type": "file", "path": "notes.txt", "size": len(NOTES), "oid": blob_id(NOTES)}
     with scripted.serve() as server:
         server.routes = {
             "/api/models/me/model/revision/main": scripted.Answer(
@@ -230,6 +250,14 @@ def hub(folder: Path, data: bytes) -> Iterator[Kind]:
                 json.dumps(listing).encode()
             ),
             f"/me/model/resolve/{COMMIT}/model.dat": lambda _: scripted.Answer(stored.read_bytes()),
+            "/api/models/me/several/revision/main": scripted.Answer(
+                b'{"sha": "%s"}' % COMMIT.encode()
+            ),
+            f"/api/models/me/several/tree/{COMMIT}?recursive=true": scripted.Answer(
+                json.dumps([*listing, notes]).encode()
+            ),
+            f"/me/several/resolve/{COMMIT}/model.dat": scripted.Answer(data),
+            f"/me/several/resolve/{COMMIT}/notes.txt": scripted.Answer(NOTES),
         }
         yield Kind(
             "huggingface",
@@ -237,6 +265,8 @@ def hub(folder: Path, data: bytes) -> Iterator[Kind]:
             "m/model.dat",
             stored,
             missing=repository("HuggingFace", f"{server.url}/me/none"),
+            url=server.url,
+            several=repository("HuggingFace", f"{server.url}/me/several"),
         )
 
 
@@ -267,6 +297,10 @@ def claim(folder: Path, data: bytes) -> Iterator[Kind]:
     stored = folder / "claim" / "dir" / "model.dat"
     stored.parent.mkdir(parents=True)
     stored.write_bytes(data)
+    several = folder / "claim" / "several"
+    several.mkdir()
+    (several / "model.dat").write_bytes(data)
+    (several / "notes.txt").write_bytes(NOTES)
     yield Kind(
         "claim",
         repository("Claim", "pvc://other/dir/"),
@@ -275,6 +309,7 @@ def claim(folder: Path, data: bytes) -> Iterator[Kind]:
         pinned=False,
         promised=False,
         missing=repository("Claim", "pvc://other/none"),
+        several=repository("Claim", "pvc://other/several/"),
     )
 
 

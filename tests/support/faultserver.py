@@ -123,6 +123,8 @@ def _converse(
                     server, connection, server.behave(request)
                 ):
                     return
+                if b"\r\nconnection: close" in request.raw.lower():
+                    return
 
 
 def _request(server: FaultServer, connection: socket.socket) -> Request | None:

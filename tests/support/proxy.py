@@ -91,7 +91,6 @@ def _forward(client: socket.socket, line: str, headers: list[str]) -> None:
     request = "\r\n".join([f"{method} {path} HTTP/1.1", *kept, "Connection: close", "", ""])
     with socket.create_connection((url.hostname or "", url.port or 80)) as server:
         server.sendall(request.encode("latin-1"))
-        server.shutdown(socket.SHUT_WR)
         _copy(server, client)
 
 

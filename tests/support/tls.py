@@ -7,8 +7,14 @@ import subprocess
 from pathlib import Path
 
 
-def context(tmp_path: Path, *, ended: bool = False, name: str = "127.0.0.1") -> ssl.SSLContext:
-    """A server's context with a certificate of its own making."""
+def context(
+    tmp_path: Path, *, ended: bool = False, begins: int = 2020, name: str = "127.0.0.1"
+) -> ssl.SSLContext:
+    """A server's context with a certificate of its own making.
+
+    Args:
+        begins: the year from which it holds.
+    """
     key, certificate = tmp_path / "key.pem", tmp_path / "cert.pem"
     year = 2020 if ended else 2099
     (tmp_path / "index").touch()
@@ -23,7 +29,7 @@ def context(tmp_path: Path, *, ended: bool = False, name: str = "127.0.0.1") -> 
         f"openssl req -new {curve} -keyout {key} -out {tmp_path}/request -subj /CN=test",
         (
             f"openssl ca -batch -selfsign -notext -config {settings} -keyfile {key} -in {tmp_path}/request"
-            f" -out {certificate} -startdate 20200101000000Z -enddate {year}0102000000Z"
+            f" -out {certificate} -startdate {begins}0101000000Z -enddate {year}0102000000Z"
         ),
     ):
         subprocess.run(command.split(), check=True, capture_output=True)

@@ -131,7 +131,9 @@ class Worker:
         assert isinstance(line, ResultLine), errors.decode()
         return process.returncode, line
 
-    def measured(self, wish: dict[str, Any], output: Path) -> tuple[int, ResultLine]:
+    def measured(
+        self, wish: dict[str, Any], output: Path, *, seconds: float = 120
+    ) -> tuple[int, ResultLine]:
         """Runs an operation whose output goes to a file; returns its peak memory in bytes, and its result.
 
         A process of its own lies between: Linux counts the peak of whoever starts a program to the program.
@@ -144,7 +146,7 @@ class Worker:
                 stdout=lines,
                 stderr=subprocess.PIPE,
                 check=True,
-                timeout=120,
+                timeout=seconds,
             )
         line = parse_line(self.log.read_text())
         assert isinstance(line, ResultLine), done.stderr.decode()

@@ -11,6 +11,8 @@ import re
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from urllib.parse import quote, unquote, urlencode, urlsplit
 
 from model_gallery.api.conditions import Reason
@@ -48,7 +50,7 @@ class Listing:
     """One page of a bucket's listing.
 
     Attributes:
-        objects: key, size and ETag of each.
+        objects: of each its key, its size, and what its answers carry until it changes: ETag or date.
         following: token of the next page; empty on the last.
     """
 
@@ -111,13 +113,15 @@ class S3Source:
             page = self._page(
                 f"{bucket}/?{urlencode(sorted(query.items()), quote_via=quote)}", authorize
             )
-            for key, size, etag in page.objects:
+            for key, size, validator in page.objects:
                 name = key.removeprefix(prefix)
                 if not key.startswith(prefix):
                     raise listing.invalid(f"the listing has key {key[:200]!r} of another prefix")
                 if not key.endswith("/"):
                     url = f"{bucket}/{quote(key)}"
-                    yield RemoteFile(name, url, size, validator=etag or None, authorize=authorize)
+                    yield RemoteFile(
+                        name, url, size, validator=validator or None, authorize=authorize
+                    )
             if not page.following:
                 return
             query["continuation-token"] = page.following
@@ -164,16 +168,28 @@ def parse_listing(body: bytes) -> Listing:
         raise listing.invalid("the store's answer is no listing of a bucket")
     objects = []
     for item in _all(root, "Contents"):
-        key, size, etag = _text(item, "Key"), _text(item, "Size"), _text(item, "ETag")
+        key, size = _text(item, "Key"), _text(item, "Size")
         if not key or not size.isdecimal() or len(size) > _SIZE_DIGITS or int(size) > _MAX_SIZE:
             raise listing.invalid("the listing of the bucket has an object without key or size")
-        objects.append((key, int(size), etag if _STRONG.fullmatch(etag) else ""))
+        objects.append((key, int(size), _validator(item)))
     following = _text(root, "NextContinuationToken")
     if _text(root, "IsTruncated") != "true":
         return Listing(tuple(objects), "")
     if not following:
         raise listing.invalid("the listing of the bucket is cut and does not say how it goes on")
     return Listing(tuple(objects), following)
+
+
+def _validator(item: ET.Element) -> str:
+    """Returns the strong ETag; of a store without one, the date as the header Last-Modified has it."""
+    etag = _text(item, "ETag")
+    if etag:
+        return etag if _STRONG.fullmatch(etag) else ""
+    try:
+        moment = datetime.fromisoformat(_text(item, "LastModified"))
+        return format_datetime(moment.astimezone(UTC), usegmt=True)
+    except (ValueError, OverflowError):
+        return ""
 
 
 def _place(wanted: Repository) -> tuple[str, str]:

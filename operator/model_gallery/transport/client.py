@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import http.client
 import io
+import re
 import socket
 import ssl
 import threading
@@ -44,6 +45,8 @@ _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _NOT_MODIFIED = 304
 _BLOCK = 64 * 1024
 _CONNECTIONS_PER_HOST = 32
+_OF_ANOTHER_TIME = re.compile("has expired|not yet valid")
+"""How OpenSSL says that a certificate does not hold at this moment."""
 _TUNNEL_REFUSED = "Tunnel connection failed: 407"
 """How the standard library tells what a proxy answered to CONNECT; it keeps no status."""
 
@@ -521,7 +524,8 @@ def _translated(url: str, error: Exception, proxy: str) -> GalleryError:
             return answers.proxy_refusal(url, proxy)
     if isinstance(reason, SSLError) and "CERTIFICATE_VERIFY_FAILED" in str(reason):
         text = str(reason).partition("CERTIFICATE_VERIFY_FAILED]")[2].strip(" )'") or str(reason)
-        return StalledError(Reason.CERTIFICATE_INVALID, f"{where}: {text[:150]}")
+        hint = "; or the clock of the node is wrong" if _OF_ANOTHER_TIME.search(text) else ""
+        return StalledError(Reason.CERTIFICATE_INVALID, f"{where}: {text[:150]}{hint}")
     if isinstance(reason, urllib3.exceptions.ReadTimeoutError | urllib3.exceptions.ProtocolError):
         return _interrupted(url, error)
     # urllib3 puts the name of the connection's class before what happened.

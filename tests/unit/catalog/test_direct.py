@@ -116,3 +116,29 @@ def test_a_source_of_github_is_what_its_fields_say() -> None:
     tagged = repository(GitHubSource(repo="o/r", release="v1"))
     assert tagged is not None
     assert tagged.revision == "v1"
+
+
+MIRRORED = [
+    "https://example.org/a/m.gguf",
+    "huggingface://owner/repo",
+    "huggingface://owner/repo/m.gguf",
+    "oci://ghcr.io/owner/model:v1",
+    "ollama://gemma:2b",
+    "s3://bucket/prefix/",
+]
+
+
+def asked(uri: str, *rules: Rewrite) -> list[str]:
+    request = direct.assemble_uri(uri, install_name="m", config={}, rewrites=rules)
+    repository = [request.repository.url] if request.repository else []
+    return [file.url for file in request.files] + repository
+
+
+@pytest.mark.parametrize("uri", MIRRORED)
+def test_every_source_may_be_mirrored(uri: str) -> None:
+    (url,) = asked(uri)
+    scheme, _, rest = url.partition("://")
+    host, _, path = rest.partition("/")
+    rule = Rewrite(prefix=f"{scheme}://{host}/", replacement="https://mirror.corp/x/")
+
+    assert asked(uri, rule) == [f"https://mirror.corp/x/{path}"]
