@@ -34,6 +34,9 @@ UNREADABLE = (
 )
 """What `cryptography` raises for certificates that are none, or of a kind that it does not know."""
 
+_FOR_SIGNERS = frozenset(
+    {ExtendedKeyUsageOID.CODE_SIGNING, ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE}
+)
 _Extension = TypeVar("_Extension", bound=x509.ExtensionType)
 
 
@@ -76,7 +79,7 @@ class Authorities:
             )
         # The purpose of the signer's is judged below: the profile here is that of clients of the web.
         ca_policy = verification.ExtensionPolicy.webpki_defaults_ca().may_be_present(
-            x509.ExtendedKeyUsage, verification.Criticality.AGNOSTIC, None
+            x509.ExtendedKeyUsage, verification.Criticality.AGNOSTIC, _check_purposes
         )
         verifier = (
             verification.PolicyBuilder()
@@ -125,6 +128,14 @@ def _check_usage(signer: x509.Certificate) -> None:
         raise invalid("the key of its certificate may not sign (keyUsage)")
     if purposes is not None and ExtendedKeyUsageOID.CODE_SIGNING not in purposes:
         raise invalid("its certificate is not for signing code (extendedKeyUsage)")
+
+
+def _check_purposes(
+    _policy: object, _authority: x509.Certificate, purposes: x509.ExtendedKeyUsage | None
+) -> None:
+    """Refuses an authority that was made for something else, such as servers: it speaks for no signer."""
+    if purposes is not None and not _FOR_SIGNERS.intersection(purposes):
+        raise ValueError("an authority between is not for signing code (extendedKeyUsage)")
 
 
 def _extension(certificate: x509.Certificate, kind: type[_Extension]) -> _Extension | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from cryptography import x509
 from sigstore import errors
 from sigstore import models as sigstore
+from sigstore._internal.trust import KeyringPurpose
 from sigstore.verify import Verifier, policy
 
 from model_gallery.api.conditions import Reason
@@ -26,6 +27,7 @@ from model_gallery.errors import StalledError
 
 __all__ = ["Identities", "Identity", "identities"]
 
+_PURPOSE = KeyringPurpose.VERIFY
 _MAX_PROBLEM = 300
 _MAX_NAME = 200
 _FOREIGN = (errors.Error, OSError, OverflowError, TypeError, *UNREADABLE)
@@ -81,9 +83,14 @@ def identities(named: Sequence[Identity], root: sigstore.TrustedRoot) -> Identit
     """Returns the trust in some identities.
 
     Raises:
-        StalledError: InvalidSpec, where the trusted root lacks an authority or a log.
+        StalledError: InvalidSpec, where the trusted root lacks an authority or a log that can be used.
     """
     try:
+        # The library reads these with each bundle, leaves out keys that are none, and blames the bundle.
+        for ring in (root.rekor_keyring(_PURPOSE), root.ct_keyring(_PURPOSE)):
+            if not ring._keyring:  # noqa: SLF001
+                raise errors.MetadataError("a log in it has no key that can be used")
+        root.get_timestamp_authorities()
         return Identities(tuple(named), Verifier(trusted_root=root))
     except _FOREIGN as error:
         raise StalledError(

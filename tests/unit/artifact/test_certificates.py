@@ -168,6 +168,10 @@ REFUSED = {
         below(usage(sign=True), ca=False),
         "leads to no authority",
     ),
+    "below an authority for servers": (
+        below(usage(certify=True), SERVER, ca=True),
+        "leads to no authority",
+    ),
     "none": (signed(), "brings no certificate"),
     "a key's": (recorded("p256"), "brings no certificate"),
     "of no known version": (
@@ -186,9 +190,13 @@ def test_certificates_that_may_not(content: bytes, problem: str) -> None:
     assert problem in refused(content)
 
 
-def test_an_authority_between() -> None:
-    """What the case above changes is right before it does."""
-    assert verified(below(usage(certify=True), ca=True))
+ANY = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.ANY_EXTENDED_KEY_USAGE])
+
+
+@pytest.mark.parametrize("purposes", [(), (CODE,), (ANY,)])
+def test_an_authority_between(purposes: tuple[x509.ExtensionType, ...]) -> None:
+    """What the cases above change is right before they do."""
+    assert verified(below(usage(certify=True), *purposes, ca=True))
 
 
 def test_a_changed_manifest() -> None:

@@ -247,9 +247,33 @@ def test_each_part_of_the_root_counts(tmp_path: Path, part: str, problem: str) -
     assert problem in refused(recorded("keyless/signed"), trusted=tmp_path / "mixed.json")
 
 
-@pytest.mark.parametrize("part", ["tlogs", "certificateAuthorities"])
+@pytest.mark.parametrize("part", ["tlogs", "ctlogs", "certificateAuthorities"])
 def test_a_root_that_lacks_something(tmp_path: Path, part: str) -> None:
     (tmp_path / "root.json").write_text(json.dumps(json.loads(root().read_text()) | {part: []}))
+
+    with pytest.raises(StalledError) as caught:
+        verified(recorded("keyless/signed"), trusted=tmp_path / "root.json")
+
+    assert caught.value.reason is Reason.INVALID_SPEC
+    assert "trusted root of policy.signatures" in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("part", "change"),
+    [
+        ("tlogs", {"publicKey": {"rawBytes": "AAAA", "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}),
+        ("ctlogs", {"publicKey": {"rawBytes": "AAAA", "keyDetails": "PKIX_ECDSA_P256_SHA_256"}}),
+        ("timestampAuthorities", {"certChain": {"certificates": [{"rawBytes": "AAAA"}]}}),
+    ],
+)
+def test_a_root_with_a_part_that_is_garbage(
+    tmp_path: Path, part: str, change: dict[str, Any]
+) -> None:
+    """It is the root that is told of, and not the bundle."""
+    mixed = json.loads(root().read_text())
+    one = (mixed.get(part) or mixed["certificateAuthorities"])[0]
+    mixed[part] = [one | change]
+    (tmp_path / "root.json").write_text(json.dumps(mixed))
 
     with pytest.raises(StalledError) as caught:
         verified(recorded("keyless/signed"), trusted=tmp_path / "root.json")
