@@ -67,13 +67,13 @@ TABLE: tuple[Row, ...] = (
     Row(35, Reason.SOURCE_CHANGED, Class.TRANSIENT),
     Row(36, Reason.CHECKSUM_REQUIRED, Class.STALLED),
     Row(37, Reason.SIGNATURE_MISSING, Class.STALLED, _ONE_HOUR),
-    Row(38, Reason.SIGNATURE_INVALID, Class.STALLED),
+    Row(38, Reason.SIGNATURE_INVALID, Class.STALLED, _ONE_HOUR),
     Row(40, Reason.NO_SPACE, Class.STALLED, _FIVE_MINUTES),
     Row(41, Reason.READ_ONLY_VOLUME, Class.STALLED, _FIVE_MINUTES),
     Row(42, Reason.VOLUME_IO_ERROR, Class.TRANSIENT),
     Row(43, Reason.PATH_CONFLICT, Class.STALLED, _FIVE_MINUTES),
     Row(44, Reason.QUOTA_EXCEEDED, Class.STALLED, _FIVE_MINUTES),
-    Row(50, Reason.INVALID_SPEC, Class.STALLED),
+    Row(50, Reason.INVALID_SPEC, Class.STALLED, _ONE_HOUR),
     Row(60, Reason.INTERNAL_ERROR, Class.TRANSIENT),
 )
 

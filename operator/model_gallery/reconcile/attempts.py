@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime, timedelta
 
 from msgspec import structs
@@ -78,18 +79,23 @@ def _facts(result: ResultLine) -> ModelFacts | None:
 
 
 def failed(
-    status: ModelStatus, worker: WorkerView, now: datetime, jitter: float, *, secret: bool
+    status: ModelStatus,
+    worker: WorkerView,
+    now: datetime,
+    jitter: float,
+    *,
+    about_secrets: Collection[Reason],
 ) -> ModelStatus:
     """Returns the status after a worker's Job failed for good.
 
     Args:
-        secret: whether a Secret was given to it, which somebody may be correcting just now.
+        about_secrets: for which a Secret may be the cause, which somebody may be correcting just now.
     """
     reason, message, klass, recheck = failure_of(worker)
     attempts = status.attempts + 1
     asked = worker.result.retry_after_seconds if worker.result else None
     delay: float | None = recheck
-    if secret and reason in _ABOUT_SECRETS and attempts <= _SECRET_ATTEMPTS:
+    if reason in about_secrets and attempts <= _SECRET_ATTEMPTS:
         delay = _SECRET_SECONDS * (1 + jitter / 3)
     if klass is exitcodes.Class.TRANSIENT:
         delay = backoff.delay_seconds(attempts, jitter, asked)
@@ -109,7 +115,6 @@ def failed(
     )
 
 
-_ABOUT_SECRETS = frozenset({Reason.UNAUTHORIZED, Reason.SECRET_NOT_ALLOWED})
 _SECRET_SECONDS, _SECRET_ATTEMPTS = 30.0, 20
 """Nobody here may read a Secret, or watch it: only another worker can tell that it was corrected. For the
 first ten minutes, when people look, it is asked often."""

@@ -65,9 +65,8 @@ def decide(
     status = switch.staged(status, early, plan, now)
     for ended in (worker, early):
         if ended is not None and ended.phase is WorkerPhase.FAILED:
-            status = attempts.failed(
-                status, ended, now, jitter, secret=workers.has_secret(observed, gallery, plan)
-            )
+            about_secrets = workers.about_secrets(observed, gallery, plan)
+            status = attempts.failed(status, ended, now, jitter, about_secrets=about_secrets)
     return _start_or_wait(observed, gallery, plan, status, now)
 
 

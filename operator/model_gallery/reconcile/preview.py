@@ -60,8 +60,9 @@ def decide(
         wish = partial(_start, observed, gallery, plan, status)
         return underway.outcome(worker, observed, wish, now, _ASKING), status
     if worker is not None:
-        secret = workers.has_secret(observed, gallery, plan)
-        status = _marked(attempts.failed(status, worker, now, jitter, secret=secret), plan)
+        about_secrets = workers.about_secrets(observed, gallery, plan)
+        status = attempts.failed(status, worker, now, jitter, about_secrets=about_secrets)
+        status = _marked(status, plan)
     held = _held_back(observed, plan, status, now) or workers.turn(observed, gallery)
     if held is not None:
         return held, status

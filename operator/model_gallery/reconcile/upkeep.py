@@ -228,7 +228,7 @@ def _repair(scene: _Scene, status: ModelStatus) -> _Step:
             worker,
             scene.now,
             scene.jitter,
-            secret=workers.has_secret(scene.observed, scene.gallery, scene.plan),
+            about_secrets=workers.about_secrets(scene.observed, scene.gallery, scene.plan),
         )
         name = scene.name(_REPAIR, found, status.attempts)
     held = None if workers.is_asked(scene.observed) else _held_back(status, scene.now)

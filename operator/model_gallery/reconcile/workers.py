@@ -32,8 +32,8 @@ from model_gallery.reconcile.plan import Plan
 
 __all__ = [
     "ASKING",
+    "about_secrets",
     "attempt_name",
-    "has_secret",
     "install",
     "is_asked",
     "job",
@@ -143,9 +143,13 @@ def job(
     return StartWorker(job_manifest.manifest(wanted, observed.meta, observed.settings), payload)
 
 
-def has_secret(observed: ObservedModel, gallery: GalleryView, plan: Plan) -> bool:
-    """Whether a worker that fetches is given a Secret."""
-    return bool(plan.secret_name or _proxy_secret(observed, gallery))
+def about_secrets(observed: ObservedModel, gallery: GalleryView, plan: Plan) -> frozenset[Reason]:
+    """Returns the failures of a worker that fetches which a corrected Secret may end."""
+    refused = {Reason.UNAUTHORIZED, Reason.SECRET_NOT_ALLOWED}
+    if plan.secret_name:
+        # Who may not see a private repository is told that there is none.
+        return frozenset(refused | {Reason.NOT_FOUND})
+    return frozenset(refused if _proxy_secret(observed, gallery) else ())
 
 
 def _proxy_secret(observed: ObservedModel, gallery: GalleryView) -> str:

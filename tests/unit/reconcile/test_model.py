@@ -314,7 +314,16 @@ RECHECKS: dict[str, tuple[dict[str, Any], Reason, int, float]] = {
     "one for a proxy that there is not": ({"gallery": PROXY}, Reason.UNAUTHORIZED, 0, 300.0),
     "the last of these times": ({"spec": SECRET}, Reason.UNAUTHORIZED, 19, 30.0),
     "nobody looks any longer": ({"spec": SECRET}, Reason.UNAUTHORIZED, 20, 300.0),
+    "one that may not see the source": ({"spec": SECRET}, Reason.NOT_FOUND, 0, 30.0),
+    "a proxy's hides nothing": (
+        {"gallery": PROXY, "settings": BEHIND},
+        Reason.NOT_FOUND,
+        0,
+        3600.0,
+    ),
     "no Secret": ({}, Reason.UNAUTHORIZED, 0, 300.0),
+    "a ConfigMap that is corrected": ({}, Reason.INVALID_SPEC, 0, 3600.0),
+    "a source that is signed anew": ({}, Reason.SIGNATURE_INVALID, 0, 3600.0),
     "no fault of the Secret's": ({"spec": SECRET}, Reason.NO_SPACE, 0, 300.0),
 }
 
