@@ -233,6 +233,8 @@ def _of_git_hub(name: str, endpoint: str) -> str:
     parts = name.split("/")
     if len(parts) != _OWNER_AND_NAME or not _are_segments(parts):
         raise _invalid(name[:200], "must have the form owner/repository")
+    if "?" in endpoint:
+        raise _invalid(endpoint.partition("?")[0][:200], "must have no query")
     return f"{endpoint}/{name}"
 
 

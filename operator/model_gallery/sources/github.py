@@ -30,6 +30,8 @@ __all__ = ["Entry", "GitHubSource", "tree_of"]
 _COMMIT = re.compile(r"[0-9a-f]{40}\Z")
 _MAX_TREES = 200
 """Questions for one repository whose tree is not told at once: a token may ask 5,000 in an hour."""
+_MAX_ENTRIES = 200_000
+"""Of all answers together: of twice as many a worker would not have the memory."""
 _HIDDEN = (".git*", "*/.git*", "*.py")
 """Code is fetched only where a pattern asks for it; the others are git's and GitHub's."""
 _ATTRIBUTES = ".gitattributes"
@@ -95,6 +97,8 @@ def _files(api: GitHubApi, wanted: Repository) -> Resolution:
     commit = answer.get("sha") if isinstance(answer, dict) else None
     if not isinstance(commit, str) or not _COMMIT.match(commit):
         raise listing.invalid(f"the answer for {api.name} names no commit in `sha`")
+    if _COMMIT.match(revision) and commit != revision:
+        raise listing.invalid(f"asked for commit {revision}, {api.name} answered with {commit}")
     entries = list(_entries(api, commit, wanted.path))
     hidden = () if _is_single(wanted) else _HIDDEN
     chosen = [
@@ -123,7 +127,7 @@ def _is_single(wanted: Repository) -> bool:
 
 def _entries(api: GitHubApi, commit: str, path: str) -> Iterator[Entry]:
     """Yields the entries of the whole tree; folder by folder, where it is too large to be told at once."""
-    pending = [("", commit)]
+    pending, told = [("", commit)], 0
     for _ in range(_MAX_TREES):
         if not pending:
             return
@@ -136,9 +140,13 @@ def _entries(api: GitHubApi, commit: str, path: str) -> Iterator[Entry]:
             pending += [(f"{one.name}/", one.sha1) for one in inner if _leads_to(one.name, path)]
         if cut:
             raise listing.invalid(f"folder {folder[:200]!r} has more files than GitHub lists")
+        told += len(entries)
+        if told > _MAX_ENTRIES:
+            break
         yield from entries
     raise listing.invalid(
-        f"the tree of {api.name} is not told in {_MAX_TREES} questions; choose a folder of it"
+        f"the tree of {api.name} is not told in {_MAX_TREES} questions and {_MAX_ENTRIES} entries;"
+        " choose a folder of it"
     )
 
 

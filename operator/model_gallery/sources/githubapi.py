@@ -6,8 +6,6 @@ address. A token goes to these hosts and nowhere else, whatever they redirect to
 
 from __future__ import annotations
 
-import base64
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +13,12 @@ from urllib.parse import quote
 
 from model_gallery.api.conditions import Reason
 from model_gallery.artifact import reference
+from model_gallery.artifact.formats import bounded_json
 from model_gallery.errors import GalleryError, StalledError, TransientError
 from model_gallery.sources import listing
 from model_gallery.transport.authorize import Authorize
 from model_gallery.transport.client import HttpClient
-from model_gallery.transport.credentials import Credentials, origin_of
+from model_gallery.transport.credentials import Credentials, bound, origin_of
 
 __all__ = ["GitHubApi", "json_of", "size_of"]
 
@@ -65,9 +64,9 @@ class GitHubApi:
     @property
     def is_anonymous(self) -> bool:
         """Whether nothing is known that could be sent along."""
-        return not self._header()
+        return self.credentials.header() is None
 
-    def ask(self, path: str, what: str) -> Any:
+    def ask(self, path: str, what: str) -> Mapping[str, Any]:
         """Returns the JSON that the API answers about the repository.
 
         Args:
@@ -118,14 +117,9 @@ class GitHubApi:
 
     def lfs(self) -> tuple[str, Authorize]:
         """Returns the URL of the repository's LFS batch API, and who authorizes, which is as git does."""
-        token, origin = self.credentials.values.get("token"), origin_of(self.site)
-        pair = base64.b64encode(f"{_LFS_USER}:{token}".encode()).decode()
-        header = f"Basic {pair}" if token else self.credentials.basic()
+        header = self.credentials.basic(_LFS_USER)
         headers = {"Authorization": header} if header else {}
-
-        def authorize(url: str) -> Mapping[str, str]:
-            return headers if origin_of(url) == origin else {}
-
+        authorize = bound(origin_of(self.site), headers)
         return f"{self.site}/{self.name}.git/info/lfs/objects/batch", authorize
 
     def explained(self, error: GalleryError, what: str) -> GalleryError:
@@ -161,12 +155,8 @@ class GitHubApi:
     def _base(self) -> str:
         return f"{self._api}/repos/{self.name}"
 
-    def _header(self) -> str:
-        token = self.credentials.values.get("token")
-        return f"Bearer {token}" if token else self.credentials.basic() or ""
-
     def _authorize(self, more: Mapping[str, str]) -> Authorize:
-        header, api = self._header(), origin_of(self._api)
+        header, api = self.credentials.header(), origin_of(self._api)
         own = {api, origin_of(_PUBLIC_RAW)} if self._is_public else {api}
 
         def authorize(url: str) -> Mapping[str, str]:
@@ -177,16 +167,16 @@ class GitHubApi:
         return authorize
 
 
-def json_of(body: bytes) -> Any:
-    """Returns the value of a JSON text.
+def json_of(body: bytes) -> Mapping[str, Any]:
+    """Returns the JSON object that an answer is.
 
     Raises:
         StalledError: SourceInvalid.
     """
     try:
-        return json.loads(body)
-    except (ValueError, RecursionError) as error:
-        raise listing.invalid("the answer of the GitHub is no JSON") from error
+        return bounded_json(body, "the answer of the GitHub")
+    except StalledError as error:
+        raise listing.invalid(error.message) from error
 
 
 def size_of(size: Any, name: str) -> int:

@@ -40,7 +40,7 @@ _AT_ONCE = 100
 _MAX_ANSWER_BYTES = 4 * 1024 * 1024
 _FRESH_SECONDS = 300.0
 """An older address is not begun with: GitHub's are good for an hour, others' for less."""
-_PASSED_ON = re.compile(r"authorization|x-[a-z0-9-]{1,64}\Z", re.IGNORECASE)
+_PASSED_ON = re.compile(r"(authorization|x-[a-z0-9-]{1,64})\Z", re.IGNORECASE)
 """Of the headers that a store wants: what decides access. Ranges and the like stay ours."""
 _VALUE = re.compile(r"[ -~]{1,8192}\Z")
 _ABSENT = frozenset({404, 410})
@@ -202,7 +202,8 @@ def _action(item: Mapping[str, Any], oid: str, *, secure: bool) -> Action:
     return Action(
         href,
         {
-            name: value
+            # As ours are written: in the place of our own, and not beside it.
+            name.title(): value
             for name, value in given.items()
             if isinstance(value, str) and _PASSED_ON.match(name) and _VALUE.match(value)
         },

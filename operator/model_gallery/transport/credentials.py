@@ -105,14 +105,26 @@ class Credentials:
             StalledError: SecretNotAllowed, naming the host.
         """
         self.require(url)
-        header = self._header()
+        header = self.header()
         if header is None:
             return nobody
         return bound(origin_of(url), {"Authorization": header})
 
-    def basic(self) -> str | None:
-        """Returns the value of an Authorization header, where user name and password are known."""
+    def header(self) -> str | None:
+        """Returns the value of an Authorization header: the token's, or that of user name and password."""
+        token = self.values.get("token")
+        return f"Bearer {token}" if token else self.basic()
+
+    def basic(self, user_of_token: str = "") -> str | None:
+        """Returns the value of an Authorization header, where user name and password are known.
+
+        Args:
+            user_of_token: goes with a token in the place of a password, where both are taken; empty: none.
+        """
         user, password = self.values.get("username"), self.values.get("password")
+        token = self.values.get("token")
+        if user_of_token and token:
+            user, password = user_of_token, token
         if user is None or password is None:
             return None
         return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -150,10 +162,6 @@ class Credentials:
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             raise _refused(".dockerconfigjson of the Secret is not what docker writes") from error
         return None
-
-    def _header(self) -> str | None:
-        token = self.values.get("token")
-        return f"Bearer {token}" if token else self.basic()
 
 
 def bound(origin: tuple[str, str, int], headers: Mapping[str, str]) -> Authorize:

@@ -69,6 +69,14 @@ def test_repositories_of_github(
     assert (found.kind, found.url, found.folder) == (kind, url, folder)
 
 
+def test_an_endpoint_of_github_is_no_query() -> None:
+    """What is put behind it would be a part of the query."""
+    source = GitHubSource(endpoint="https://ghe.corp/user?x=", repo="o/r")
+
+    with pytest.raises(StalledError, match="no query"):
+        direct.assemble_git_hub(source, install_name="m", config={}, rewrites=())
+
+
 def test_a_download_that_a_mirror_serves_is_a_plain_file() -> None:
     request = direct.assemble_uri(DOWNLOAD, install_name="m", config={}, rewrites=(MIRROR,))
 

@@ -173,6 +173,36 @@ def test_what_a_store_asks_for_goes_to_it_alone(hub: GitHub, client: HttpClient)
     assert model.authorize(href) == {"Authorization": "RemoteAuth x", "X-Part": "1"}
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["Authorization\r\nRange: bytes=0-1", "Authorizations", "Authorization ", "x-a\n", "Range"],
+)
+def test_what_a_store_may_not_ask_for(name: str) -> None:
+    header = {name: "x", "authorization": "y", "X-PART": "z"}
+    download = {"href": "https://example.org/x", "header": header}
+
+    found = gitlfs.actions_of(
+        {"objects": [{"oid": "a" * 64, "actions": {"download": download}}]}, secure=True
+    )
+
+    assert found["a" * 64].headers == {"Authorization": "y", "X-Part": "z"}
+
+
+def test_a_store_at_the_github_itself_gets_one_authorization(
+    hub: GitHub, client: HttpClient, credentials: Credentials
+) -> None:
+    """Two of them are refused, or the other one is believed."""
+    hub.server.routes["/content"] = Answer(WEIGHTS)
+    download = {"href": f"{hub.server.url}/content", "header": {"authorization": "RemoteAuth x"}}
+    hub.server.routes[f"/{REPO}.git/info/lfs/objects/batch"] = as_json(
+        {"objects": [{"oid": sha256(WEIGHTS), "actions": {"download": download}}]}
+    )
+    model = resolve(hub, client, credentials).files[2]
+
+    assert content(client, model) == WEIGHTS
+    assert model.authorize(download["href"]) == {"Authorization": "RemoteAuth x"}
+
+
 def test_an_address_that_got_old_is_asked_for_anew(
     hub: GitHub, client: HttpClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -444,6 +474,36 @@ def test_what_is_no_commit_is_refused(hub: GitHub, client: HttpClient, sha: Any)
     hub.server.routes[f"{API}/commits/HEAD"] = as_json({"sha": sha})
 
     assert refused(hub, client).reason is Reason.SOURCE_INVALID
+
+
+def test_a_commit_is_that_commit(hub: GitHub, client: HttpClient) -> None:
+    hub.server.routes[f"{API}/commits/{'e' * 40}"] = as_json({"sha": COMMIT})
+
+    error = refused(hub, client, revision="e" * 40)
+
+    assert error.reason is Reason.SOURCE_INVALID
+    assert COMMIT in error.message
+
+
+def test_an_answer_of_endless_values_is_refused(hub: GitHub, client: HttpClient) -> None:
+    """Sixteen million bytes of JSON are a gigabyte of lists."""
+    hub.server.routes[f"{TREE}?recursive=1"] = Answer(b'{"tree": [' + b"[]," * 2_100_000 + b"0]}")
+
+    error = refused(hub, client)
+
+    assert error.reason is Reason.SOURCE_INVALID
+    assert "values" in error.message
+
+
+def test_a_tree_of_endless_entries_is_refused(
+    hub: GitHub, client: HttpClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut_tree(hub)
+    monkeypatch.setattr(github, "_MAX_ENTRIES", 7)
+    assert refused(hub, client).reason is Reason.SOURCE_INVALID
+    assert "1" * 40 not in hub.server.asked[-1].path
+    monkeypatch.setattr(github, "_MAX_ENTRIES", 9)
+    assert resolve(hub, client)
 
 
 @pytest.mark.parametrize(
