@@ -158,7 +158,7 @@ class Engine:
     def _adapt(self, rate: float) -> None:
         with self._lock:
             busy = sum(1 for line in self._lines if line.task is not None)
-            if rate and busy >= self._connections.allowed:
+            if rate and busy == self._connections.allowed:
                 self._connections = connections.after_step(self._connections, rate)
             # Short ranges keep the followers close; a round trip should still cost little of each.
             worth = rate / max(1, busy) * _ROUND_TRIPS * self._latency

@@ -20,18 +20,28 @@ def after(rate: Callable[[int], float], steps: int) -> list[int]:
 
 
 def test_a_server_that_caps_each_connection_gets_the_most() -> None:
-    assert after(lambda count: 50.0 * count, 3) == [8, 16, 16]
+    assert after(lambda count: 50.0 * count, 100) == [8, *[16] * 99]
 
 
-def test_what_gains_nothing_is_taken_back_and_not_tried_again_soon() -> None:
+def test_where_more_bring_nothing_the_fewest_that_bring_the_same_are_kept() -> None:
     history = after(lambda _: 900.0, 30)
 
-    assert history[:3] == [8, 16, 8]
-    assert set(history[2:]) == {8}
+    assert history == [8, 16, *[4] * 28]
+
+
+def test_what_fewer_would_cost_is_not_given_up() -> None:
+    """Four are too few here, and sixteen no better than eight."""
+    history = after(lambda count: min(900.0, 120.0 * count), 30)
+
+    assert history == [8, 16, 4, *[8] * 27]
+
+
+def test_a_processor_that_many_threads_hold_up_gets_few() -> None:
+    assert after(lambda count: 1000.0 - 20.0 * count, 30)[-1] == 4
 
 
 def test_networks_change_so_it_is_tried_again_later() -> None:
-    assert after(lambda _: 900.0, 60).count(16) == 2
+    assert after(lambda _: 900.0, 60).count(8) == 2
 
 
 @pytest.mark.parametrize(("allowed", "fewer"), [(16, 8), (4, 2), (2, 1), (1, 1)])
