@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
 import time
 from collections.abc import Iterator
 
@@ -10,6 +13,7 @@ import pytest
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import TransientError
 from model_gallery.protocol.operation import NetworkPolicy
+from model_gallery.transport import client
 from model_gallery.transport.client import HttpClient
 from support.faultserver import Act, FaultServer, Request, serve
 
@@ -51,6 +55,28 @@ def test_p22_a_head_that_drips(server: FaultServer, where: str) -> None:
     assert time.monotonic() - began < 4
 
 
+def test_p22_a_handshake_that_drips(monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS reads many times before the first byte of an answer."""
+    monkeypatch.setattr(client, "_CONNECT_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=_greet_slowly, args=(listening,), daemon=True).start()
+        began = time.monotonic()
+        url = f"https://127.0.0.1:{listening.getsockname()[1]}/"
+
+        with pytest.raises(TransientError) as caught, HttpClient(POLICY).open(url):
+            pass
+
+    assert caught.value.reason in {Reason.UNREACHABLE, Reason.INTERRUPTED}
+    assert time.monotonic() - began < 4
+
+
+def _greet_slowly(listening: socket.socket) -> None:
+    with listening.accept()[0] as made, contextlib.suppress(OSError):
+        for byte in b"\x16\x03\x03\x20\x00\x02\x00\x1f\xfc\x03\x03" + bytes(100):
+            made.send(bytes([byte]))
+            time.sleep(0.1)
+
+
 @pytest.mark.parametrize("how", BODIES)
 def test_p22_a_document_that_drips(server: FaultServer, how: str) -> None:
     """However its end is told: a part of it is never taken for the whole."""
@@ -81,9 +107,9 @@ def test_heads_are_read_as_the_standard_library_does(server: FaultServer) -> Non
         yield f"\n{request.number}".encode()
 
     server.behave = behave
-    client = HttpClient(POLICY)
+    asking = HttpClient(POLICY)
 
-    found = [client.fetch(server.url, max_bytes=10) for _ in range(3)]
+    found = [asking.fetch(server.url, max_bytes=10) for _ in range(3)]
 
     assert [(one.body, one.etag) for one in found] == [(b"1", '"a"'), (b"2", '"a"'), (b"3", '"a"')]
 
