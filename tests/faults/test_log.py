@@ -109,3 +109,12 @@ def test_t76_a_slow_reader_loses_no_line_of_an_inventory(worker: Worker) -> None
     assert process.wait(10) == 0
     assert found == 8000
     assert isinstance(result, ResultLine)
+
+
+def test_t76_a_scan_that_nobody_hears_has_not_succeeded(worker: Worker) -> None:
+    """What was not told would count as gone, though the result came through in the end."""
+    (worker.root / "a.gguf").touch()
+    with unread(worker, SCAN) as process:
+        assert process.wait(60) == 13
+
+    assert told(worker).reason == "Interrupted"

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import TransientError
 from model_gallery.protocol.message import to_json
 from model_gallery.protocol.report import (
     AnyLine,
@@ -79,9 +81,15 @@ class Reporter:
         )
 
     def inventory(self, line: InventoryLine) -> None:
-        """Tells a part of what a scan found; no other place holds it, so its reader is waited for."""
+        """Tells a part of what a scan found; no other place holds it, so its reader is waited for.
+
+        Raises:
+            TransientError: Interrupted, where nobody reads it: what is not told would count as gone.
+        """
         self._say(line)
-        self.out.drain(_INVENTORY_SECONDS)
+        if not self.out.drain(_INVENTORY_SECONDS):
+            message = "nobody reads the worker's log, and the inventory has no other place"
+            raise TransientError(Reason.INTERRUPTED, message)
 
     def result(self, line: ResultLine) -> None:
         """Tells the end: first where nobody can hold it up, since it decides."""
