@@ -384,3 +384,13 @@ def test_one_archive_in_two_folders(server: FaultServer, worker: Worker) -> None
         "b/m.onnx": digest(b"m"),
         "b/README": digest(b"r"),
     }
+
+
+def test_a_member_with_the_name_of_its_archive_is_itself(
+    server: FaultServer, worker: Worker
+) -> None:
+    archive = offer(server, "voice.tar.gz", COMPRESSED["tar.gz"](tar([("voice.tar.gz", b"mine")])))
+
+    assert worker.run(worker.install(archive))[0] == 0
+    assert worker.published() == {"voice.tar.gz": digest(b"mine")}
+    assert blobs(worker) == {digest(b"mine")}

@@ -618,3 +618,42 @@ def test_a_receipt_that_hides_by_tricks_changes_nothing_outside(
     assert worker.run(wish)[0] == 0
     assert worker.published() == digests(FILES)
     assert (tmp_path / "canary").read_text() == "untouched"
+
+
+def test_a_file_with_the_name_of_a_layer_is_itself(server: Scripted, worker: Worker) -> None:
+    """What a layer is called until it is unpacked is nobody's name, and anybody can guess it."""
+    first = image([("models/a", b"a")])
+    name = f"0000-{digest(first.data)[:12]}.layer"
+    put(server, first, image([(f"models/{name}", b"mine")]))
+
+    assert worker.run(worker.install(**wanted(server)))[0] == 0
+    assert worker.published() == digests({"a": b"a", name: b"mine"})
+    assert blobs(worker) == {digest(b"a"), digest(b"mine")}
+
+
+def test_one_content_as_two_kinds_of_layer_is_refused(server: Scripted, worker: Worker) -> None:
+    """The receipt remembers what came out of a content, and that would be two things."""
+    layer = image([("models/a", b"a")])
+    put(server, layer, replace(layer, media_type="application/vnd.cncf.model.weight.v1.tar+gzip"))
+
+    code, result = worker.run(worker.install(**wanted(server)))
+
+    assert (code, result.reason) == (26, "SourceInvalid")
+    assert "in two ways" in result.message
+    assert fetched(server) == set()
+
+
+def test_members_that_are_remembered_count_like_new_ones(server: Scripted, worker: Worker) -> None:
+    """T22: or a tag that moves often enough would make a receipt of any length."""
+    low = image([(f"models/a/{number}", b"") for number in range(6000)])
+    upper = image([(f"models/b/{number}", b"") for number in range(6000)])
+    put(server, low)
+    wish = worker.install(**wanted(server))
+    assert worker.run(wish)[0] == 0
+    put(server, low, upper)
+
+    code, result = worker.run(wish)
+
+    assert (code, result.reason) == (33, "InvalidFormat")
+    assert "more than 10000 members" in result.message
+    assert len(worker.published()) == 6000

@@ -19,6 +19,8 @@ from typing import Any
 
 import pytest
 
+from model_gallery.protocol.report import ResultLine
+from support.archivemake import tar
 from support.faultserver import CLOSE, RESET, Act, FaultServer, Request, answer, serve, status
 from support.tls import context
 from support.worker import MIB, Worker
@@ -590,6 +592,46 @@ def test_what_is_kept_for_a_way_back_goes_where_an_install_lacks_room(
     _, line = small_volume.run({"kind": "scan", "owner": owner, "models": ["huge"]})
     assert line.volume is not None
     assert line.volume.managed_bytes == len(second) + len(third)
+
+
+@pytest.mark.parametrize("small_volume", ["size=24m"], indirect=True)
+def test_what_is_kept_for_a_way_back_goes_where_an_archive_lacks_room(
+    small_volume: Worker, server: FaultServer
+) -> None:
+    """What comes out of it is known only when it is there; others hear how much is missing."""
+    # Packed it is small, but not suspiciously so.
+    piece = DATA[:20_000] + bytes(MIB - 20_000)
+    first, second = bytes([1]) * 8 * MIB, bytes([2]) * 8 * MIB
+    large, huge = piece * 11, piece * 40
+    contents = {
+        "/model.gguf": first,
+        "/large.tar.gz": gzip.compress(tar([("large.gguf", large)])),
+        "/huge.tar.gz": gzip.compress(tar([("huge.gguf", huge)])),
+    }
+    server.behave = lambda request: answer(contents[request.path], request)
+
+    def run(path: str, uid: str, *, unpack: bool) -> tuple[int, ResultLine]:
+        file = {"path": path, "url": f"{server.url}/{path}", "unpack": unpack}
+        owner = {"namespace": "ns", "name": uid, "uid": uid}
+        digest = hashlib.sha256(contents[f"/{path}"]).hexdigest()
+        wish = small_volume.install(file, keepSeconds=3600, owner=owner, planDigest=digest)
+        return small_volume.run(wish)
+
+    assert run("model.gguf", "m", unpack=False)[0] == 0
+    contents["/model.gguf"] = second
+    assert run("model.gguf", "m", unpack=False)[0] == 0
+
+    code, line = run("huge.tar.gz", "huge", unpack=True)
+    assert (code, line.reason) == (40, "NoSpace")
+    assert line.missing_bytes is not None
+    assert len(huge) - 8 * MIB < line.missing_bytes < len(huge) * 1.05
+    assert blob(small_volume, first).exists()
+    assert run("large.tar.gz", "large", unpack=True)[0] == 0
+    assert not blob(small_volume, first).exists()
+    assert small_volume.published() == {
+        "model.gguf": hashlib.sha256(second).hexdigest(),
+        "large.gguf": hashlib.sha256(large).hexdigest(),
+    }
 
 
 @pytest.mark.parametrize("small_volume", ["size=64m,nr_inodes=3"], indirect=True)

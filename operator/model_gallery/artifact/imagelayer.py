@@ -91,10 +91,10 @@ def folder(path: str) -> str:
 def merged(layers: Sequence[Layer[_Content]]) -> dict[str, _Content]:
     """Returns what lies below /models when all layers are applied, the first of them at the bottom."""
     found: dict[str, _Content] = {}
-    for layer in layers:
-        hides = {*layer.hides, *layer.files, *(folder(path) for path in _folders(layer.files))}
-        found = {path: one for path, one in found.items() if not _is_hidden(path, hides)}
-        found.update(layer.files)
+    hides: set[str] = set()
+    for layer in reversed(layers):
+        found |= {path: one for path, one in layer.files.items() if not _is_hidden(path, hides)}
+        hides |= {*layer.hides, *layer.files, *map(folder, _folders(layer.files))}
     return found
 
 

@@ -12,7 +12,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.errors import StalledError
 from model_gallery.planning.install import Plan
 
-__all__ = ["Kept", "check_free", "check_quota", "given_up", "lacking"]
+__all__ = ["Kept", "check_bytes", "check_free", "check_quota", "given_up", "lacking", "missing"]
 
 _RESERVE = 0.05
 _INODES_PER_FILE = 3
@@ -38,7 +38,12 @@ def lacking(plan: Plan, staged_bytes: int, free_bytes: int) -> int:
     Args:
         staged_bytes: what an earlier attempt has fetched already.
     """
-    return max(0, int(_needed(plan, staged_bytes) * (1 + _RESERVE)) - free_bytes)
+    return missing(_needed(plan, staged_bytes), free_bytes)
+
+
+def missing(needed_bytes: int, free_bytes: int) -> int:
+    """Returns how many bytes are missing, with the reserve."""
+    return max(0, int(needed_bytes * (1 + _RESERVE)) - free_bytes)
 
 
 def given_up(kept: Iterable[Kept], missing_bytes: int) -> tuple[str, ...]:
@@ -67,19 +72,31 @@ def check_free(plan: Plan, staged_bytes: int, free_bytes: int, free_inodes: int)
     Raises:
         StalledError: NoSpace, with what is needed and what is free.
     """
-    needed, missing = _needed(plan, staged_bytes), lacking(plan, staged_bytes, free_bytes)
-    if missing:
-        raise StalledError(
-            Reason.NO_SPACE,
-            f"{needed} bytes are needed and {free_bytes} are free on the volume"
-            f" (a reserve of {_RESERVE:.0%} included); free some or enlarge it",
-            missing_bytes=missing,
-        )
+    check_bytes(_needed(plan, staged_bytes), free_bytes)
     inodes = _INODES_PER_FILE * len(plan.steps)
     if inodes > free_inodes:
         raise StalledError(
             Reason.NO_SPACE,
             f"{inodes} inodes are needed and {free_inodes} are free on the volume",
+        )
+
+
+def check_bytes(needed_bytes: int, free_bytes: int, purpose: str = "") -> None:
+    """Refuses what the volume has no room for.
+
+    Args:
+        purpose: what it is for, as a part of the sentence.
+
+    Raises:
+        StalledError: NoSpace, with what is needed and what is free.
+    """
+    lacks = missing(needed_bytes, free_bytes)
+    if lacks:
+        raise StalledError(
+            Reason.NO_SPACE,
+            f"{needed_bytes} bytes are needed{purpose and f' {purpose}'} and {free_bytes} are free on the"
+            f" volume (a reserve of {_RESERVE:.0%} included); free some or enlarge it",
+            missing_bytes=lacks,
         )
 
 

@@ -25,7 +25,8 @@ class Packing(StrEnum):
     FOLDER = "Folder"
     """The same, but all lie below one folder: directories that ORAS has pushed."""
     IMAGE = "Image"
-    """A layer of an image: what lies below /models, and what hides that of earlier layers."""
+    """A layer of an image: what lies below /models, and what hides that of earlier layers. They are applied
+    in the order of their names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +36,11 @@ class Packed:
     Attributes:
         label: what messages call it.
         folder: of a FOLDER, which one; empty: no rule.
-        positions: of an IMAGE, where the layer is applied, the lowest first; one content may come twice.
     """
 
     packing: Packing
     label: str
     folder: str = ""
-    positions: tuple[int, ...] = ()
 
     @property
     def scope(self) -> str:

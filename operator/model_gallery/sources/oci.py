@@ -7,7 +7,7 @@ annotations, before a byte of it is fetched. Nothing is unpacked here.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from model_gallery.api.conditions import Reason
@@ -84,11 +84,12 @@ def _files(registry: Registry, manifest: Manifest, wanted: Repository) -> list[R
         title = next((layer.annotations[key] for key in _TITLES if key in layer.annotations), "")
         if title and not listing.is_chosen(title, (), wanted.exclude):
             continue
-        packed = _packed(layer, title, position)
+        packed = _packed(layer, title)
         if packed is None and not title and len(layers) > 1:
             raise listing.invalid(f"layer {layer.sha256[:12]} has no title to name its file")
         name = title or urlsplit(wanted.url).path.rpartition("/")[2]
         if packed is not None:
+            # Sorted by name they are in the order in which they are applied.
             name = f"{position:04}-{layer.sha256[:12]}.layer"
         if name in files:
             raise StalledError(Reason.UNSAFE_PATH, f"two layers have the title {name[:200]!r}")
@@ -96,7 +97,7 @@ def _files(registry: Registry, manifest: Manifest, wanted: Repository) -> list[R
     return _once(files.values())
 
 
-def _packed(layer: Descriptor, title: str, position: int) -> Packed | None:
+def _packed(layer: Descriptor, title: str) -> Packed | None:
     """Returns how a layer is unpacked; None for one that is a file.
 
     ORAS calls every file that it pushes a layer of an image unless told otherwise; it gives each a title,
@@ -115,7 +116,7 @@ def _packed(layer: Descriptor, title: str, position: int) -> Packed | None:
         if title:
             return None
         _check_compression(media_type, label)
-        return Packed(Packing.IMAGE, label, positions=(position,))
+        return Packed(Packing.IMAGE, label)
     if media_type.endswith(_PACKED):
         raise _unsupported(label, media_type, "layers of ModelPack, ORAS and images are unpacked")
     return None
@@ -133,14 +134,20 @@ def _unsupported(label: str, media_type: str, advice: str) -> StalledError:
 
 
 def _once(files: Iterable[RemoteFile]) -> list[RemoteFile]:
-    """Returns the files with layers that an image applies several times as one, which need one fetch."""
-    found: dict[tuple[str, str | None], RemoteFile] = {}
+    """Returns the files, with a layer that is applied several times in its last place alone.
+
+    There it decides of all that it has and hides, whatever came of it below.
+
+    Raises:
+        StalledError: SourceInvalid, where two layers have one content and are unpacked in two ways.
+    """
+    found: dict[str, RemoteFile] = {}
+    scopes: dict[str | None, str] = {}
     for file in files:
-        key = (file.packed.scope if file.packed else file.name, file.sha256)
-        before = found.get(key)
-        if before is not None and before.packed and file.packed:
-            positions = before.packed.positions + file.packed.positions
-            found[key] = replace(before, packed=replace(before.packed, positions=positions))
-        else:
-            found[key] = file
+        if file.packed is None:
+            found[file.name] = file
+            continue
+        if scopes.setdefault(file.sha256, file.packed.scope) != file.packed.scope:
+            raise listing.invalid(f"{file.packed.label} is listed to be unpacked in two ways")
+        found[f"sha256:{file.sha256}"] = file
     return list(found.values())

@@ -6,6 +6,7 @@ So whatever happens in between, everything that a Model may own on the volume st
 from __future__ import annotations
 
 import logging
+from typing import Annotated
 
 import msgspec
 
@@ -29,6 +30,9 @@ __all__ = [
 
 _LOG = logging.getLogger(__name__)
 _MAX_BYTES = 16 * 1024 * 1024
+_MAX_SIZE = 2**53
+_Number = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""More than that is read, and could not be written."""
 
 
 class ReceiptFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,10 +46,10 @@ class ReceiptFile(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     path: str
-    size_bytes: int
+    size_bytes: _Number
     sha256: str
     fetched: bool = True
-    modified_ns: int = 0
+    modified_ns: _Number = 0
     url: str = ""
     content: str = ""
 
@@ -58,8 +62,8 @@ class KeptContent(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     sha256: str
-    size_bytes: int
-    until: int
+    size_bytes: _Number
+    until: _Number
 
 
 class ReceiptArchive(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,8 +127,8 @@ def read_all(volume: Volume) -> dict[str, Receipt]:
     """Returns the readable receipts by the uid of their Model.
 
     A backend could have put anything here, so paths are checked like those of a gallery, and digests
-    as well: contents lie under them. What is no regular file is no receipt: it must not stop everybody's
-    workers.
+    as well: contents lie under them. Sizes are such that they can be told. What is no regular file is no
+    receipt: it must not stop everybody's workers.
 
     Raises:
         GalleryError: the folder or a receipt cannot be read.
@@ -157,11 +161,26 @@ def _check(receipt: Receipt) -> None:
     digests += [archive.sha256 for archive in receipt.archives]
     if not all(map(is_sha256, digests)):
         raise StalledError(Reason.UNSAFE_PATH, "a content is named by what is no sha256")
+    # A scan adds up what all receipts say.
+    sizes = [*(file.size_bytes for file in files), *(one.size_bytes for one in receipt.kept)]
+    if sum(map(abs, sizes)) > _MAX_SIZE:
+        raise StalledError(Reason.SOURCE_INVALID, "the contents are larger than any volume")
 
 
 def write(volume: Volume, receipt: Receipt) -> None:
-    """Puts a receipt in place, durably."""
+    """Puts a receipt in place, durably.
+
+    Raises:
+        StalledError: SourceInvalid for one too large to be read again: nobody would own what it names.
+        GalleryError: as the volume does.
+    """
     content = to_json(receipt).encode()
+    if len(content) > _MAX_BYTES:
+        raise StalledError(
+            Reason.SOURCE_INVALID,
+            f"the list of the Model's files would take {len(content)} bytes on the volume, at most"
+            f" {_MAX_BYTES} are read; choose fewer files, or make several Models of them",
+        )
     volume.write(layout.receipt(receipt.uid), content, layout.temporary(receipt.uid))
 
 

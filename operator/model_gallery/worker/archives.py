@@ -13,7 +13,6 @@ import logging
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from operator import itemgetter
 from typing import TYPE_CHECKING
 
 from msgspec import structs
@@ -149,7 +148,7 @@ class Archives:
         self._repository = repository
         self._cut = sha256_of_value(
             [
-                [[one.sha256, one.packed.scope, one.packed.positions] for one in layers],
+                [[one.sha256, one.packed.scope] for one in layers],
                 [repository.include, repository.exclude],
             ]
         )
@@ -172,11 +171,12 @@ class Archives:
         """The archives of this operation, as the last receipt names them."""
         return tuple(self._records[digest] for digest in sorted(set(self._digests.values())))
 
-    def unpack(self, wish: Wish, fetched: Mapping[str, ReceiptFile]) -> Wish:
+    def unpack(self, wish: Wish, fetched: dict[str, ReceiptFile]) -> Wish:
         """Returns the wish with members in the place of their archives.
 
         Args:
-            fetched: what lies on the volume, by path.
+            fetched: what lies on the volume, by path. The archives are taken out: members may have their
+                names.
 
         Raises:
             StalledError: naming archive and member; the caller discards what is staged.
@@ -279,9 +279,13 @@ class Archives:
         lies = facts is not None and facts.size_bytes == size
         return not lies or sha256 in self.damaged
 
-    def _open(self, archive: _Archive, unpack: Unpack, fetched: Mapping[str, ReceiptFile]) -> None:
-        digest = self._digests[archive.path] = archive.sha256 or fetched[archive.path].sha256
+    def _open(self, archive: _Archive, unpack: Unpack, fetched: dict[str, ReceiptFile]) -> None:
+        came = fetched.pop(archive.path, None)
+        digest = self._digests[archive.path] = came.sha256 if came else archive.sha256 or ""
         if archive.path in self._known:
+            record = self._records[digest]
+            names = (*(member.path for member in record.members), *record.hides)
+            unpack.recall(archive.packed, names)
             return
         found = _unpacked(unpack, archive.packed, layout.blob(digest))
         self._staged |= {one.sha256: one for one in found.files}
@@ -304,9 +308,8 @@ class Archives:
             if archive.packed.packing is not Packing.IMAGE:
                 yield from ((archive, member) for member in members)
                 continue
-            layer = Layer({member.path: (archive, member) for member in members}, hides)
-            layers += [(position, layer) for position in archive.packed.positions]
-        merged = imagelayer.merged([layer for _, layer in sorted(layers, key=itemgetter(0))])
+            layers.append(Layer({member.path: (archive, member) for member in members}, hides))
+        merged = imagelayer.merged(layers)
         if layers and not merged:
             raise StalledError(
                 Reason.NOT_FOUND,

@@ -87,7 +87,11 @@ class Install:
             return self._planned(plan, source)
         room.check_quota(plan, self.operation.quota_bytes)
         staged = self._staged_bytes()
-        sweep.make_room(self.volume, plan, staged)
+        sweep.make_room(
+            self.volume,
+            room.lacking(plan, staged, self.volume.free()[0]),
+            (step.wanted.sha256 for step in plan.steps),
+        )
         room.check_free(plan, staged, *self.volume.free())
         self.fetcher.good = checked.damaged
         contents = {} if archives else self._signature_first(plan, wish)
@@ -103,11 +107,11 @@ class Install:
         if archives:
             wish, plan, found = self._unpacked(archives, wish, contents, checked)
         self.contents.check_indexes(wish.files)
-        receipt = self._receipt(contents, plan, archives)
+        receipt = self._receipt(contents, plan, archives, wish)
         receipts.write(self.volume, receipt)
         archives.settle(receipt.files)
         self._publish(receipt, plan, found, wish)
-        self._clean(receipt, wish, archives.current)
+        self._clean(receipt, archives.current)
         return self._result(receipt, contents, wish, source, fetched_bytes)
 
     @property
@@ -324,6 +328,7 @@ class Install:
         contents: Mapping[str, ReceiptFile],
         plan: Plan,
         archives: Archives,
+        wish: Wish,
     ) -> Receipt:
         owner = self.operation.owner
         standing = receipts.read_all(self.volume).get(owner.uid)
@@ -339,7 +344,7 @@ class Install:
             name=owner.name,
             uid=owner.uid,
             plan_digest=self.operation.plan_digest,
-            files=tuple(contents[step.wanted.path] for step in plan.steps),
+            files=tuple(_with_origin(contents[step.wanted.path], wish) for step in plan.steps),
             leaving=tuple(leaving),
             kept=standing.kept if standing else (),
             archives=archives.all,
@@ -391,7 +396,7 @@ class Install:
                 raise _taken(path)
         self.volume.write(parts, content, layout.temporary(self.operation.owner.uid))
 
-    def _clean(self, receipt: Receipt, wish: Wish, archives: tuple[ReceiptArchive, ...]) -> None:
+    def _clean(self, receipt: Receipt, archives: tuple[ReceiptArchive, ...]) -> None:
         """Removes what the plan no longer publishes and archives that are unpacked, then staging."""
         everyone = receipts.read_all(self.volume)
         owned = sweep.owned(everyone, without=receipt.uid)
@@ -405,21 +410,15 @@ class Install:
         sweep.remove_temporaries(self.volume, receipt.uid, receipt)
         sweep.carry_out(self.volume, removal.plan(leaving, [*owned, *mine]))
         sweep.remove_archives(self.volume, receipt, everyone, kept=receipt.files)
-        files = tuple(self._settled(file, wish) for file in receipt.files)
+        files = tuple(map(self._settled, receipt.files))
         last = structs.replace(receipt, leaving=(), archives=archives, kept=kept, files=files)
         receipts.write(self.volume, last)
         sweep.remove_staging(self.volume, receipt.uid)
 
-    def _settled(self, file: ReceiptFile, wish: Wish) -> ReceiptFile:
-        """Returns the entry with what a later look and a repair need."""
+    def _settled(self, file: ReceiptFile) -> ReceiptFile:
+        """Returns the entry with what a later look needs."""
         facts = self.volume.facts(tuple(file.path.split("/")))
-        remote = wish.files.get(file.path)
-        return structs.replace(
-            file,
-            modified_ns=facts.modified_ns if facts else 0,
-            url=remote.url if remote else "",
-            content=wish.documents.get(file.path, ""),
-        )
+        return structs.replace(file, modified_ns=facts.modified_ns if facts else 0)
 
     def _planned(self, plan: Plan, wish: Wish) -> ResultLine:
         """Returns what an install would do, with unknown sizes and digests left out."""
@@ -477,6 +476,13 @@ def _unpromised(wish: Wish) -> set[str]:
 
 def _is_promised(remote: RemoteFile) -> bool:
     return bool(remote.sha256 or remote.git_sha1)
+
+
+def _with_origin(file: ReceiptFile, wish: Wish) -> ReceiptFile:
+    """Returns the entry with what a repair needs. Before anything is published: the receipt has a bound."""
+    remote = wish.files.get(file.path)
+    content = wish.documents.get(file.path, "")
+    return structs.replace(file, url=remote.url if remote else "", content=content)
 
 
 def _known(step: Step) -> ReceiptFile:

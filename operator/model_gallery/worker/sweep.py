@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable, Mapping
 
 from model_gallery.planning import room
-from model_gallery.planning.install import Owned, Plan
+from model_gallery.planning.install import Owned
 from model_gallery.planning.remove import Removal
 from model_gallery.planning.room import Kept
 from model_gallery.storage import layout, marks, receipts
@@ -66,16 +66,19 @@ def keep(
     )
 
 
-def make_room(volume: Volume, plan: Plan, staged_bytes: int) -> None:
-    """Gives contents up that are kept for a way back, where a plan lacks the room that they take.
+def make_room(volume: Volume, missing: int, wanted: Iterable[str | None] = ()) -> None:
+    """Gives contents up that are kept for a way back, where an install lacks the room that they take.
 
     The receipts go on to name them: each is its own Model's to write, and a way back fetches what is gone.
+
+    Args:
+        missing: bytes.
+        wanted: digests of contents to leave, beside those that a Model publishes.
     """
-    missing = room.lacking(plan, staged_bytes, volume.free()[0])
     if not missing:
         return
     everyone = receipts.read_all(volume).values()
-    needed = {step.wanted.sha256 for step in plan.steps}
+    needed = set(wanted)
     needed |= {file.sha256 for receipt in everyone for file in receipt.everything}
     needed |= {archive.sha256 for receipt in everyone for archive in receipt.archives}
     until: dict[str, int] = {}

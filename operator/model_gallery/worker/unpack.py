@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from model_gallery.api.conditions import Reason
 from model_gallery.artifact import imagelayer, tarstream, zipfolder
 from model_gallery.artifact.archive import (
     Bounded,
@@ -20,13 +20,14 @@ from model_gallery.artifact.archive import (
 )
 from model_gallery.artifact.digest import Sha256
 from model_gallery.errors import StalledError
+from model_gallery.planning import room
 from model_gallery.sources.base import Packed, Packing
 from model_gallery.storage.layout import Parts
 from model_gallery.storage.volume import Volume, translated
+from model_gallery.worker import sweep
 
 __all__ = ["Unpack", "Unpacked", "UnpackedFile"]
 
-_RESERVE = 0.05
 _HEAD_BYTES = 512
 
 
@@ -84,17 +85,24 @@ class Unpack:
         self._names.begin()
         facts = self.volume.facts(archive)
         size = facts.size_bytes if facts else 0
-        try:
-            with self.volume.reading(archive) as read_at:
-                window = Window(read_at, size)
-                if packed.packing is Packing.IMAGE:
-                    return self._layer(window, size)
-                found = tuple(self._files(window, size, _judged(packed)))
+        with _naming(packed), self.volume.reading(archive) as read_at:
+            window = Window(read_at, size)
+            if packed.packing is Packing.IMAGE:
+                return self._layer(window, size)
+            found = tuple(self._files(window, size, _judged(packed)))
             if not found:
                 raise broken("holds no files")
-        except StalledError as error:
-            raise StalledError(error.reason, f"{packed.label}: {error.message}") from error
-        return Unpacked(found)
+            return Unpacked(found)
+
+    def recall(self, packed: Packed, names: Iterable[str]) -> None:
+        """Counts what came out of an archive earlier: one receipt lists it too.
+
+        Raises:
+            StalledError: InvalidFormat, where the plan has too many members.
+        """
+        with _naming(packed):
+            for name in names:
+                self._names.count(name)
 
     def _files(
         self, window: Window, size: int, judged: Callable[[str], str]
@@ -151,13 +159,18 @@ class Unpack:
 
     def _check_free(self, name: str, size: int) -> None:
         """Members are not known before the archive is there, so each is asked for by itself."""
-        free, _ = self.volume.free()
-        if size * (1 + _RESERVE) > free:
-            raise StalledError(
-                Reason.NO_SPACE,
-                f"member {name!r} needs {size} bytes and {free} are free on the volume"
-                f" (a reserve of {_RESERVE:.0%} included); free some or enlarge it",
-            )
+        sweep.make_room(self.volume, room.missing(size, self.volume.free()[0]))
+        room.check_bytes(size, self.volume.free()[0], f"for member {name!r}")
+
+
+@contextmanager
+def _naming(packed: Packed) -> Iterator[None]:
+    """Has errors say which archive it is."""
+    try:
+        yield
+    except StalledError as error:
+        message = f"{packed.label}: {error.message}"
+        raise StalledError(error.reason, message, missing_bytes=error.missing_bytes) from error
 
 
 def _members(file: Window, size: int) -> Iterator[Member]:

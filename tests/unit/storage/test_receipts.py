@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec import structs
 
+from model_gallery.api.conditions import Reason
+from model_gallery.errors import StalledError
 from model_gallery.protocol.operation import Owner, RemoveOperation
 from model_gallery.storage import receipts
+from model_gallery.storage.receipts import ReceiptFile
 from model_gallery.storage.volume import Volume
 from model_gallery.worker.remove import Remove
 
@@ -57,6 +61,9 @@ FORGED: dict[str, dict[str, Any]] = {
         "archives": [{"sha256": A, "members": [{**FILE, "sha256": "../x"}]}]
     },
     "a path": {"files": [{**FILE, "path": "../canary"}]},
+    "a size beyond all numbers": {"files": [{**FILE, "size_bytes": 10**30}]},
+    "sizes that are too much together": {"files": [{**FILE, "size_bytes": 2**53}] * 2},
+    "a time beyond all numbers": {"kept": [{"sha256": A, "size_bytes": 4, "until": 2**64}]},
     "upper case": {"files": [{**FILE, "sha256": "A" * 64}]},
     "nothing": {"files": [{**FILE, "sha256": ""}]},
 }
@@ -72,3 +79,16 @@ def test_a_digest_that_is_a_path_removes_nothing_outside(
     assert receipts.read_all(volume) == {}
     Remove(RemoveOperation(owner=OWNER), volume).run()
     assert (root.parent / "canary").read_text() == "untouched"
+
+
+def test_a_receipt_that_could_not_be_read_again_is_not_written(volume: Volume, root: Path) -> None:
+    """Or nobody would own what it names, and the one before would be lost with it."""
+    put(root)
+    before = receipts.read_all(volume)["u"]
+    file = ReceiptFile(path="a/" * 2000 + "b", size_bytes=1, sha256=A)
+
+    with pytest.raises(StalledError) as caught:
+        receipts.write(volume, structs.replace(before, files=(file,) * 4100))
+
+    assert caught.value.reason is Reason.SOURCE_INVALID
+    assert receipts.read_all(volume) == {"u": before}

@@ -230,7 +230,7 @@ def test_too_many_members_are_refused(root: Path) -> None:
         unpack(root, zipped((str(number), b"") for number in range(10_001)))
 
 
-LAYER = Packed(Packing.IMAGE, "layer sha256:1", positions=(0,))
+LAYER = Packed(Packing.IMAGE, "layer sha256:1")
 IN_MODELS = tar_block(b"models/x", b"content of x")
 LINK = tar_block(b"lib", kind=b"2", link=b"usr/lib")
 
@@ -438,7 +438,7 @@ def test_a_member_larger_than_the_volume_is_refused_before_it_is_written(
         unpack(root, tar([("x", bytes(1001))]))
 
     assert caught.value.reason is Reason.NO_SPACE
-    assert "'x' needs 1001 bytes and 1000 are free" in caught.value.message
+    assert "1001 bytes are needed for member 'x' and 1000 are free" in caught.value.message
 
 
 parts = some.sampled_from(["a", "b", "..", ".", "", "é", "/", "\\", "C:", ".modelgallery", "x y"])
