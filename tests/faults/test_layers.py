@@ -657,3 +657,28 @@ def test_members_that_are_remembered_count_like_new_ones(server: Scripted, worke
     assert (code, result.reason) == (33, "InvalidFormat")
     assert "more than 10000 members" in result.message
     assert len(worker.published()) == 6000
+
+
+def test_the_way_back_to_replaced_layers_fetches_nothing(server: Scripted, worker: Worker) -> None:
+    """While what they brought is kept; plain files in between are no reason to forget it."""
+    layers = SHIPPED["an image"]
+    put(server, *layers)
+    wish = worker.install(**wanted(server), keepSeconds=3600)
+    assert worker.run(wish)[0] == 0
+    put(server, oras_file("a", b"a"))
+    assert worker.run(wish)[0] == 0
+    assert worker.published() == digests({"a": b"a"})
+    mending = {"kind": "install", "files": [], "repository": None, "fromReceipt": True}
+    assert worker.run({**wish, **mending})[0] == 0
+    put(server, *layers)
+    fetched(server)
+
+    assert worker.run(wish)[0] == 0
+    assert fetched(server) == set()
+    assert worker.published() == digests(FILES)
+
+    put(server, oras_file("a", b"a"))
+    assert worker.run({**wish, "keepSeconds": 0})[0] == 0
+    receipt = (worker.root / ".modelgallery" / "receipts" / "uid-1.json").read_text()
+    assert json.loads(receipt)["archives"] == []
+    assert blobs(worker) == {digest(b"a")}

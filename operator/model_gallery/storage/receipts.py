@@ -84,6 +84,11 @@ class ReceiptArchive(msgspec.Struct, frozen=True, kw_only=True):
     cut: str = ""
 
     @property
+    def contents(self) -> frozenset[str]:
+        """Digests of what came out of it."""
+        return frozenset(member.sha256 for member in self.members)
+
+    @property
     def is_pending(self) -> bool:
         """Whether it is still to be unpacked, if it is an archive at all."""
         return not (self.members or self.scope or self.cut)

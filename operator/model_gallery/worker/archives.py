@@ -99,6 +99,8 @@ class Archives:
     _came_out: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
+        own = receipts.read_all(self.volume).get(self.operation.owner.uid)
+        self._records = {archive.sha256: archive for archive in own.archives} if own else {}
         for file in self.operation.files:
             if file.unpack:
                 packed = Packed(Packing.TREE, f"archive {file.path}")
@@ -116,8 +118,6 @@ class Archives:
         Raises:
             GalleryError: as the volume does.
         """
-        own = receipts.read_all(self.volume).get(self.operation.owner.uid)
-        self._records = {archive.sha256: archive for archive in own.archives} if own else {}
         self._claim({file.sha256 for file in self.operation.files if file.sha256})
         left = tuple(file for file in self.operation.files if file.path not in self._known)
         return structs.replace(self.operation, files=left)
@@ -166,10 +166,22 @@ class Archives:
         """All that a receipt has to name while this operation runs, those of older plans among them."""
         return tuple(self._records.values())
 
-    @property
-    def current(self) -> tuple[ReceiptArchive, ...]:
-        """The archives of this operation, as the last receipt names them."""
-        return tuple(self._records[digest] for digest in sorted(set(self._digests.values())))
+    def remembered(
+        self, published: Collection[str], kept: Collection[str]
+    ) -> tuple[ReceiptArchive, ...]:
+        """Returns what the last receipt names: the archives of this operation, and those of a way back.
+
+        Args:
+            published: digests of the contents of this operation.
+            kept: those of earlier ones; where there are none there is no way back.
+        """
+        current, there = set(self._digests.values()), {*published, *kept}
+        return tuple(
+            record
+            for digest, record in sorted(self._records.items())
+            if digest in current
+            or (kept and not record.is_pending and there.issuperset(record.contents))
+        )
 
     def unpack(self, wish: Wish, fetched: dict[str, ReceiptFile]) -> Wish:
         """Returns the wish with members in the place of their archives.

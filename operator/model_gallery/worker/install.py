@@ -28,7 +28,7 @@ from model_gallery.protocol.report import MAX_RESULT_FILES, PlanLine, PublishedF
 from model_gallery.sources.base import RemoteFile
 from model_gallery.storage import layout, receipts
 from model_gallery.storage.layout import Parts
-from model_gallery.storage.receipts import Receipt, ReceiptArchive, ReceiptFile
+from model_gallery.storage.receipts import Receipt, ReceiptFile
 from model_gallery.storage.volume import Volume
 from model_gallery.transport.throttle import Throttle
 from model_gallery.worker import sweep
@@ -111,7 +111,7 @@ class Install:
         receipts.write(self.volume, receipt)
         archives.settle(receipt.files)
         self._publish(receipt, plan, found, wish)
-        self._clean(receipt, archives.current)
+        self._clean(receipt, archives)
         return self._result(receipt, contents, wish, source, fetched_bytes)
 
     @property
@@ -161,7 +161,8 @@ class Install:
                 "the volume holds no receipt of this Model, so what was published is not known"
             )
             raise StalledError(Reason.SOURCE_INVALID, message)
-        if receipt.archives:
+        unpacked = frozenset().union(*(archive.contents for archive in receipt.archives))
+        if any(file.fetched and file.sha256 in unpacked for file in receipt.files):
             message = "what was published came from an archive; set updatePolicy.mode to Track"
             raise StalledError(Reason.SOURCE_INVALID, message)
         return structs.replace(
@@ -396,7 +397,7 @@ class Install:
                 raise _taken(path)
         self.volume.write(parts, content, layout.temporary(self.operation.owner.uid))
 
-    def _clean(self, receipt: Receipt, archives: tuple[ReceiptArchive, ...]) -> None:
+    def _clean(self, receipt: Receipt, archives: Archives) -> None:
         """Removes what the plan no longer publishes and archives that are unpacked, then staging."""
         everyone = receipts.read_all(self.volume)
         owned = sweep.owned(everyone, without=receipt.uid)
@@ -409,9 +410,11 @@ class Install:
         mine += [Owned("", content.sha256, receipt.owner) for content in kept]
         sweep.remove_temporaries(self.volume, receipt.uid, receipt)
         sweep.carry_out(self.volume, removal.plan(leaving, [*owned, *mine]))
-        sweep.remove_archives(self.volume, receipt, everyone, kept=receipt.files)
+        published, way_back = ({one.sha256 for one in of} for of in (receipt.files, kept))
+        sweep.remove_archives(self.volume, receipt, everyone, needed=published | way_back)
         files = tuple(map(self._settled, receipt.files))
-        last = structs.replace(receipt, leaving=(), archives=archives, kept=kept, files=files)
+        remembered = archives.remembered(published, way_back)
+        last = structs.replace(receipt, leaving=(), archives=remembered, kept=kept, files=files)
         receipts.write(self.volume, last)
         sweep.remove_staging(self.volume, receipt.uid)
 

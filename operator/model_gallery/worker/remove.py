@@ -37,7 +37,7 @@ class Remove:
                 # The published names stay; only the second name of each content is ours to take.
                 removal = planning.Removal((), removal.blobs)
             sweep.carry_out(self.volume, removal)
-            sweep.remove_archives(self.volume, receipt, everyone, kept=())
+            sweep.remove_archives(self.volume, receipt, everyone)
         sweep.remove_staging(self.volume, uid)
         receipts.remove(self.volume, uid)
         for folder in (layout.BLOBS, layout.MARKS):

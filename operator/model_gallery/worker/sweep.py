@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 
 from model_gallery.planning import room
 from model_gallery.planning.install import Owned
 from model_gallery.planning.remove import Removal
 from model_gallery.planning.room import Kept
 from model_gallery.storage import layout, marks, receipts
-from model_gallery.storage.receipts import KeptContent, Receipt, ReceiptFile
+from model_gallery.storage.receipts import KeptContent, Receipt
 from model_gallery.storage.volume import Volume
 
 __all__ = [
@@ -116,15 +116,15 @@ def remove_archives(
     receipt: Receipt,
     everyone: Mapping[str, Receipt],
     *,
-    kept: Iterable[ReceiptFile],
+    needed: Collection[str] = (),
 ) -> None:
     """Removes the archives that a receipt names, but for those that somebody else still needs.
 
     Args:
-        kept: what the Model itself publishes from now on.
+        needed: digests of what the Model itself publishes or keeps from now on.
     """
     others = [other for uid, other in everyone.items() if uid != receipt.uid]
-    needed = {file.sha256 for file in kept}
+    needed = set(needed)
     needed |= {file.sha256 for other in others for file in other.everything}
     needed |= {one.sha256 for other in others for one in other.archives if one.is_pending}
     blobs = sorted({archive.sha256 for archive in receipt.archives} - needed)
