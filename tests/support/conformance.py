@@ -42,7 +42,8 @@ class Kind:
         stored: where the server keeps the bytes, to spoil them.
         secret: what the worker's credentials folder holds.
         pinned: whether the source has revisions; promised: whether it promises digests.
-        url: of the server; empty where there is none, or where another kind stands for it.
+        url: of the server; empty where there is none.
+        store: another server, to which this one sends for contents.
         several: parts of an operation for `model.dat` and `notes.txt`; empty where a source is one file.
     """
 
@@ -56,6 +57,7 @@ class Kind:
     missing: dict[str, Any] = field(default_factory=dict)
     url: str = ""
     several: dict[str, Any] = field(default_factory=dict)
+    store: scripted.Scripted | None = None
 
     def at(self, url: str, wish: dict[str, Any]) -> dict[str, Any]:
         """Returns a wish with another server in the place of this one."""
@@ -168,6 +170,8 @@ def artifact(name: str, folder: Path, data: bytes) -> Iterator[Kind]:
         layers = LAYERS[name](data)
         push(base, "v1", *layers)
         notes = Layer(NOTES, "text/plain", {"org.opencontainers.image.title": "notes.txt"})
+        if name == "image":
+            notes = ocimake.image([("models/notes.txt", NOTES)])
         push(base, "several", *layers, notes)
         digest = layers[0].digest.removeprefix("sha256:")
         stored = folder / f"registry/docker/registry/v2/blobs/sha256/{digest[:2]}/{digest}/data"
@@ -179,8 +183,8 @@ def artifact(name: str, folder: Path, data: bytes) -> Iterator[Kind]:
             place.get(name, "m/model.dat"),
             stored,
             missing=repository(kind, url, revision="v2"),
-            url=base if name in {"oci", "ollama"} else "",
-            several=repository(kind, url, revision="several") if name == "oci" else {},
+            url=base,
+            several={} if name == "ollama" else repository(kind, url, revision="several"),
         )
 
 
@@ -279,16 +283,22 @@ def github(folder: Path, data: bytes, *, release: bool) -> Iterator[Kind]:
         made = GitHub(server, store)
         if release:
             made.add_asset(4, "model.dat", data)
+            made.add_asset(5, "notes.txt", NOTES)
+            store.routes[f"/5?{made.signed}"] = scripted.Answer(NOTES)
         else:
             made.add_large("model.dat", data)
+            made.files["notes.txt"] = NOTES
         store.routes["/*"] = lambda _: scripted.Answer(stored.read_bytes())
         kind = "GitHubRelease" if release else "GitHub"
         yield Kind(
             "githubrelease" if release else "github",
-            repository(kind, made.url),
+            repository(kind, made.url, include=["*.dat"]),
             "m/model.dat",
             stored,
             missing=repository(kind, made.url, revision="none"),
+            url=server.url,
+            several=repository(kind, made.url),
+            store=store,
         )
 
 

@@ -55,13 +55,14 @@ def serve(user: str, password: str) -> Iterator[Proxy]:
 
 def _serve(proxy: Proxy, client: socket.socket) -> None:
     with contextlib.suppress(OSError), client:
-        head = b""
-        while b"\r\n\r\n" not in head:
+        told = b""
+        while b"\r\n\r\n" not in told:
             piece = client.recv(_BLOCK)
             if not piece:
                 return
-            head += piece
-        line, *rest = head.decode("latin-1").partition("\r\n\r\n")[0].split("\r\n")
+            told += piece
+        head, _, body = told.partition(b"\r\n\r\n")
+        line, *rest = head.decode("latin-1").split("\r\n")
         headers = {key.lower(): value.strip() for key, _, value in (h.partition(":") for h in rest)}
         shown = headers.get("proxy-authorization", "")
         proxy.shown.append(shown)
@@ -73,10 +74,13 @@ def _serve(proxy: Proxy, client: socket.socket) -> None:
             )
             return
         proxy.lines.append(line)
-        _forward(client, line, rest)
+        length = int(headers.get("content-length", 0))
+        while len(body) < length and (piece := client.recv(_BLOCK)):
+            body += piece
+        _forward(client, line, rest, body)
 
 
-def _forward(client: socket.socket, line: str, headers: list[str]) -> None:
+def _forward(client: socket.socket, line: str, headers: list[str], body: bytes) -> None:
     """One request for each connection: what belongs to the proxy goes no further."""
     method, target, _ = line.split(" ")
     if method == "CONNECT":
@@ -90,7 +94,7 @@ def _forward(client: socket.socket, line: str, headers: list[str]) -> None:
     path = url.path + (f"?{url.query}" if url.query else "")
     request = "\r\n".join([f"{method} {path} HTTP/1.1", *kept, "Connection: close", "", ""])
     with socket.create_connection((url.hostname or "", url.port or 80)) as server:
-        server.sendall(request.encode("latin-1"))
+        server.sendall(request.encode("latin-1") + body)
         _copy(server, client)
 
 
