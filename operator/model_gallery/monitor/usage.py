@@ -7,6 +7,7 @@ it: the same user, and no capability that the reader lacks. A process that hides
 
 from __future__ import annotations
 
+import errno
 import itertools
 import mmap
 import os
@@ -34,6 +35,8 @@ _MAX_DESCRIPTORS = 16_384
 _MAX_MOUNTS = 4096
 _PAUSE = (1, "pause")
 _HEXADECIMAL = frozenset("0123456789abcdef")
+_GONE = frozenset({errno.ENOENT, errno.ESRCH, errno.EINVAL})
+"""What the kernel answers of a process that has ended; EINVAL for its mounts, until it was waited for."""
 _REST = 50
 """The kernel walks page tables for smaps: after t seconds of that, a process has 50 t without."""
 _COLUMNS = 5
@@ -176,7 +179,9 @@ def _figures(pid: int) -> ProcessSample | None:
 def _vanishing() -> Iterator[None]:
     try:
         yield
-    except (FileNotFoundError, ProcessLookupError) as error:
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
         raise _VanishedError from error
 
 

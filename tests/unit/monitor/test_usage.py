@@ -235,6 +235,24 @@ def test_an_empty_file_has_no_mapped_device(tmp_path: Path) -> None:
         assert usage.mapped_device(file.fileno()) is None
 
 
+def test_a_process_that_ends_during_the_look(
+    volume: Gallery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its files were told already when it went, and its mounts are not any more."""
+    volume.publish("a", "a.gguf")
+    with subprocess.Popen(["sleep", "60"]) as process:
+
+        def mapped(pid: int, device: str) -> dict[int, str]:
+            if pid == process.pid:
+                process.kill()
+                _until_zombie(pid)
+            return {1: "/somewhere"}
+
+        monkeypatch.setattr(usage, "_mapped", mapped)
+
+        assert sample(look(volume), process.pid) is None
+
+
 def _until_zombie(pid: int) -> None:
     deadline = time.monotonic() + 5
     while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
