@@ -112,7 +112,7 @@ def uids(stage):
 def test_a_worker_that_is_killed_for_memory_says_so(stage):
     """P48: the reason names memory, and what to raise; with more of it the next worker ends."""
     stage.set_up(
-        worker={"resources": {"limits": {"memory": "24Mi"}, "requests": {"memory": "24Mi"}}}
+        worker={"resources": {"limits": {"memory": "16Mi"}, "requests": {"memory": "16Mi"}}}
     )
     path = "/small/memory.gguf"
     stage.create("m", source=source(path))
