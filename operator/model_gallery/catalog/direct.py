@@ -8,8 +8,6 @@ from dataclasses import replace
 from typing import Any
 from urllib.parse import quote
 
-from msgspec import structs
-
 from model_gallery.api.conditions import Reason
 from model_gallery.api.v1alpha1.gallery import Rewrite
 from model_gallery.api.v1alpha1.model import FileSource, GitHubSource, HuggingFaceSource, S3Source
@@ -46,10 +44,8 @@ def assemble_uri(
     # A download that a mirror serves is a plain file: only GitHub's own host has the API for it.
     found = reference.repository(uri) or reference.release_asset(rewrite(uri, rewrites))
     if found is not None:
-        folder = "" if found.single else install_name
-        return _assemble_repository(
-            _repository(found, folder, rewrites), install_name=install_name, config=config
-        )
+        wanted_ = _repository(found, install_name, rewrites)
+        return _assemble_repository(wanted_, install_name=install_name, config=config)
     name = reference.parse(uri).file_name
     if not name:
         raise StalledError(Reason.INVALID_SPEC, "source.uri must end in the name of a file")
@@ -76,9 +72,7 @@ def assemble_hugging_face(
         StalledError: InvalidSpec, naming the field.
     """
     found = reference.hugging_face(source.repo, source.revision)
-    wanted_ = structs.replace(
-        _repository(found, install_name, rewrites), include=source.include, exclude=source.exclude
-    )
+    wanted_ = _repository(found, install_name, rewrites, source.include, source.exclude)
     return _assemble_repository(wanted_, install_name=install_name, config=config)
 
 
@@ -100,11 +94,7 @@ def assemble_git_hub(
         found = reference.git_hub_release(source.repo, tag, endpoint=endpoint)
     else:
         found = reference.git_hub(source.repo, source.path, source.revision, endpoint)
-    wanted_ = structs.replace(
-        _repository(found, "" if found.single else install_name, rewrites),
-        include=source.include,
-        exclude=source.exclude,
-    )
+    wanted_ = _repository(found, install_name, rewrites, source.include, source.exclude)
     return _assemble_repository(wanted_, install_name=install_name, config=config)
 
 
@@ -148,12 +138,24 @@ def _assemble_repository(
 
 
 def _repository(
-    found: reference.RepositoryRef, folder: str, rewrites: Sequence[Rewrite]
+    found: reference.RepositoryRef,
+    install_name: str,
+    rewrites: Sequence[Rewrite],
+    include: tuple[str, ...] = (),
+    exclude: tuple[str, ...] = (),
 ) -> Repository:
     kind = RepositoryKind(found.kind)
     mounted = kind in {RepositoryKind.CLAIM, RepositoryKind.VOLUME}
     url = found.url if mounted else rewrite(found.url, rewrites)
-    return Repository(kind=kind, url=url, revision=found.revision, folder=folder, path=found.path)
+    return Repository(
+        kind=kind,
+        url=url,
+        revision=found.revision,
+        include=include,
+        exclude=exclude,
+        folder="" if found.single else install_name,
+        path=found.path,
+    )
 
 
 def assemble_files(

@@ -23,7 +23,7 @@ class Message(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """One message. Its names are in camel case on the wire; what a reader does not know it ignores."""
 
 
-def to_json(message: msgspec.Struct) -> str:
+def to_json(message: Message) -> str:
     """Returns the JSON text of one line, with all fields."""
     return msgspec.json.encode(message).decode()
 

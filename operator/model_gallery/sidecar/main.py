@@ -18,12 +18,13 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
 
+import msgspec
+
 from model_gallery import __version__
 from model_gallery.api.conditions import Reason
 from model_gallery.errors import GalleryError, StalledError
 from model_gallery.monitor import attribution
 from model_gallery.monitor.usage import ProcessReader
-from model_gallery.protocol.message import to_json
 from model_gallery.protocol.usage import UsageReport
 from model_gallery.sidecar.files import FileIndex
 from model_gallery.storage.volume import Volume
@@ -160,8 +161,7 @@ def _pages(
         report = latest()
         if report is None:
             return Page(b"no look at the processes yet\n", status=HTTPStatus.SERVICE_UNAVAILABLE)
-        text = to_json(report)
-        return Page(text.encode(), "application/json")
+        return Page(msgspec.json.encode(report), "application/json")
 
     def scrape() -> Page:
         return Page(*metrics.render())

@@ -13,7 +13,7 @@ from typing import Annotated
 import msgspec
 
 from model_gallery.artifact.digest import Sha256
-from model_gallery.protocol.message import MalformedError, decoded, to_json
+from model_gallery.protocol.message import MalformedError, decoded
 from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
 
@@ -108,7 +108,7 @@ def write(volume: Volume, sha256: str, marks: Marks, owner: str) -> None:
     Args:
         owner: uid of the Model that is being worked for.
     """
-    content = to_json(marks).encode()
+    content = msgspec.json.encode(marks)
     volume.write(layout.marks(sha256), content, layout.temporary(owner))
 
 

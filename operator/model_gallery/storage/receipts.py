@@ -14,7 +14,7 @@ from model_gallery.api.conditions import Reason
 from model_gallery.artifact.digest import is_sha256
 from model_gallery.artifact.path import ArtifactPath
 from model_gallery.errors import GalleryError, StalledError
-from model_gallery.protocol.message import MalformedError, decoded, to_json
+from model_gallery.protocol.message import MalformedError, decoded
 from model_gallery.storage import layout
 from model_gallery.storage.volume import Volume
 
@@ -179,7 +179,7 @@ def write(volume: Volume, receipt: Receipt) -> None:
         StalledError: SourceInvalid for one too large to be read again: nobody would own what it names.
         GalleryError: as the volume does.
     """
-    content = to_json(receipt).encode()
+    content = msgspec.json.encode(receipt)
     if len(content) > _MAX_BYTES:
         raise StalledError(
             Reason.SOURCE_INVALID,
