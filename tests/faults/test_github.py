@@ -30,11 +30,6 @@ def hub() -> Iterator[GitHub]:
         yield made
 
 
-@pytest.fixture
-def worker(tmp_path: Path) -> Worker:
-    return Worker(tmp_path / "volume")
-
-
 def wish(worker: Worker, hub: GitHub, *, release: bool = False, **more: Any) -> dict[str, Any]:
     kind = "GitHubRelease" if release else "GitHub"
     return worker.install(repository={"kind": kind, "url": hub.url, "folder": "m", **more})

@@ -10,10 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
-
-import pytest
 
 from model_gallery.protocol.report import InventoryLine, ResultLine, parse_line
 from support.faultserver import Act, Request, answer, serve
@@ -22,11 +19,6 @@ from support.worker import MIB, Worker
 DATA = bytes(range(256)) * (16 * MIB // 256)
 PIPE_BYTES = 4096
 SCAN = {"kind": "scan", "owner": {"namespace": "ns", "name": "g", "uid": "uid-g"}}
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Worker:
-    return Worker(tmp_path / "volume")
 
 
 @contextlib.contextmanager

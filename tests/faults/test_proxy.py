@@ -27,11 +27,6 @@ def proxy() -> Iterator[Proxy]:
         yield one
 
 
-@pytest.fixture
-def worker(tmp_path: Path) -> Worker:
-    return Worker(tmp_path / "volume")
-
-
 def give(worker: Worker, **keys: str) -> None:
     """Mounts a Secret for the proxy."""
     folder = worker.root.parent / "proxy"

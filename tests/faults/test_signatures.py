@@ -60,11 +60,6 @@ def server() -> Iterator[FaultServer]:
         yield one
 
 
-@pytest.fixture
-def worker(tmp_path: Path) -> Worker:
-    return Worker(tmp_path / "volume")
-
-
 def listed(
     server: FaultServer, files: Mapping[str, bytes], *, promised: bool = False, folder: str = "m/"
 ) -> list[dict[str, Any]]:

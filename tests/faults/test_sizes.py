@@ -15,7 +15,7 @@ from model_gallery.storage import layout
 from model_gallery.storage.staging import StagedFile
 from model_gallery.storage.volume import Volume
 from model_gallery.worker.transfer import FileTransfer
-from support.faultserver import Act, FaultServer, Request, answer, serve
+from support.faultserver import Act, FaultServer, Request, answer
 from support.github import blob_id
 from support.worker import MIB, Worker
 
@@ -23,17 +23,6 @@ DATA = bytes(range(256)) * (24 * MIB // 256)
 GIB = 1024 * MIB
 COMMIT = "c" * 40
 MANY = 10_000
-
-
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Worker:
-    return Worker(tmp_path / "volume")
 
 
 @pytest.mark.timeout(600)

@@ -29,17 +29,6 @@ DATA = random.Random(7).randbytes(24 * MIB)  # noqa: S311 - content
 SMALL = DATA[: 64 * 1024]
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Worker:
-    return Worker(tmp_path / "volume")
-
-
 def install(
     worker: Worker, server: FaultServer, data: bytes | None, **more: Any
 ) -> tuple[int, str, str]:

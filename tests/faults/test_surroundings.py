@@ -17,17 +17,6 @@ CANARY = "canary-2211"
 HOUR, DAY = 3600, 86400
 
 
-@pytest.fixture
-def server() -> Iterator[FaultServer]:
-    with serve() as running:
-        yield running
-
-
-@pytest.fixture
-def worker(tmp_path: Path) -> Worker:
-    return Worker(tmp_path / "volume")
-
-
 def file(server: FaultServer) -> dict[str, str]:
     digest = hashlib.sha256(DATA).hexdigest()
     return {"path": "m.dat", "url": f"{server.url}/m.dat", "sha256": digest}

@@ -46,11 +46,6 @@ def origin(server: Origin) -> Origin:
     return server
 
 
-@pytest.fixture
-def worker(tmp_path: Path) -> Worker:
-    return Worker(tmp_path / "volume")
-
-
 PATH = "/gen/1Mi/1/model.gguf"
 
 

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from support.listening import listening
+
 RESET = "reset"
 CLOSE = "close"
 Act = bytes | float | str
@@ -87,28 +89,10 @@ def status(code: int, headers: str = "") -> Iterator[Act]:
 @contextlib.contextmanager
 def serve(context: ssl.SSLContext | None = None) -> Iterator[FaultServer]:
     """Listens on a free port of loopback until the end of the block."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    scheme = "https" if context else "http"
-    server = FaultServer(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
-    ended = threading.Event()
-
-    def accept() -> None:
-        while not ended.is_set():
-            with contextlib.suppress(OSError):
-                connection, _ = listener.accept()
-                threading.Thread(
-                    target=_converse, args=(server, connection, context), daemon=True
-                ).start()
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
+    server = FaultServer("")
+    with listening(lambda connection: _converse(server, connection, context)) as port:
+        server.url = f"{'https' if context else 'http'}://127.0.0.1:{port}"
         yield server
-    finally:
-        ended.set()
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
 
 
 def _converse(

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from support.listening import listening
+
 _BLOCK = 65536
 
 
@@ -33,24 +35,11 @@ class Proxy:
 @contextlib.contextmanager
 def serve(user: str, password: str) -> Iterator[Proxy]:
     """Listens on a free port of loopback until the end of the block."""
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
-    proxy = Proxy(f"http://127.0.0.1:{listener.getsockname()[1]}", f"Basic {token}")
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                threading.Thread(target=_serve, args=(proxy, client), daemon=True).start()
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
+    proxy = Proxy("", f"Basic {token}")
+    with listening(lambda client: _serve(proxy, client)) as port:
+        proxy.url = f"http://127.0.0.1:{port}"
         yield proxy
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
 
 
 def _serve(proxy: Proxy, client: socket.socket) -> None:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from support.listening import listening
+
 _BLOCK = 65536
 
 
@@ -34,26 +36,10 @@ def before(server: str, context: ssl.SSLContext | None = None) -> Iterator[Relay
     assert place.hostname
     assert place.port
     target = (place.hostname, place.port)
-    listener = socket.create_server(("127.0.0.1", 0), backlog=64)
-    scheme = "https" if context else "http"
-    relay = Relay(f"{scheme}://127.0.0.1:{listener.getsockname()[1]}")
-
-    def accept() -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                client, _ = listener.accept()
-                threading.Thread(
-                    target=_serve, args=(relay, client, target, context), daemon=True
-                ).start()
-
-    thread = threading.Thread(target=accept, daemon=True)
-    thread.start()
-    try:
+    relay = Relay("")
+    with listening(lambda client: _serve(relay, client, target, context)) as port:
+        relay.url = f"{'https' if context else 'http'}://127.0.0.1:{port}"
         yield relay
-    finally:
-        listener.shutdown(socket.SHUT_RDWR)
-        listener.close()
-        thread.join()
 
 
 def _serve(
